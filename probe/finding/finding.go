@@ -28,16 +28,56 @@ const (
 	Missing       = "missing"       // something that should exist does not
 )
 
-// List collects findings; the zero value is ready.
-type List struct{ found []Finding }
+// maxEvidence bounds the evidence of one finding: a broken dump can give the
+// same trouble once for each of thousands of CPUs.
+const maxEvidence = 8
 
-// Add appends a finding with a formatted message.
+// List collects findings; the zero value is ready. Findings that differ only
+// in their evidence become one.
+type List struct {
+	found []Finding
+	more  []int // evidence left out, by finding
+}
+
+// Add reports a finding with a formatted message.
 func (l *List) Add(code string, severity Severity, evidence []string, format string, args ...any) {
-	l.found = append(l.found, Finding{code, severity, fmt.Sprintf(format, args...), evidence})
+	l.add(Finding{code, severity, fmt.Sprintf(format, args...), evidence})
 }
 
 // Append takes over the findings of another source.
-func (l *List) Append(found ...Finding) { l.found = append(l.found, found...) }
+func (l *List) Append(found ...Finding) {
+	for _, f := range found {
+		l.add(f)
+	}
+}
+
+func (l *List) add(f Finding) {
+	at := -1
+	for i, old := range l.found {
+		if old.Code == f.Code && old.Message == f.Message {
+			at = i
+			break
+		}
+	}
+	if at < 0 {
+		at = len(l.found)
+		l.found = append(l.found, Finding{Code: f.Code, Severity: f.Severity, Message: f.Message})
+		l.more = append(l.more, 0)
+	}
+	room := max(0, maxEvidence-len(l.found[at].Evidence))
+	keep := min(room, len(f.Evidence))
+	l.found[at].Evidence = append(l.found[at].Evidence, f.Evidence[:keep]...)
+	l.more[at] += len(f.Evidence) - keep
+}
 
 // All returns what was collected, in order.
-func (l *List) All() []Finding { return l.found }
+func (l *List) All() []Finding {
+	out := make([]Finding, len(l.found))
+	for i, f := range l.found {
+		out[i] = f
+		if n := l.more[i]; n > 0 {
+			out[i].Evidence = append(f.Evidence[:len(f.Evidence):len(f.Evidence)], fmt.Sprintf("and %d more", n))
+		}
+	}
+	return out
+}

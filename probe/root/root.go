@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"berth/probe/finding"
 )
 
 // MaxFile is the most that is read of one file. The largest file that berth
@@ -51,6 +53,8 @@ type Root struct {
 	Live bool
 	// Name is how the user would know it: "/", or the path given.
 	Name string
+	// Findings holds what was odd about the root itself.
+	Findings []finding.Finding
 }
 
 // IsMissing reports whether err says that a file is not there: that it does

@@ -13,9 +13,6 @@ import "berth/probe/cpuset"
 // order of cores. It is never a CPU number and never the kernel's core_id.
 type CoreIndex int
 
-// None stands for an id that no source gave.
-const None = -1
-
 // Topology is the machine's shape. Objects are ordered by package, die,
 // cluster and first CPU; no object has an empty set unless it is a NUMA node
 // without CPUs.
@@ -57,19 +54,19 @@ type Identity struct {
 
 // Group is a drawer, a book or a cluster of cores.
 type Group struct {
-	ID   int        `json:"id" yaml:"id"` // the kernel's; not unique across packages
+	ID   *int       `json:"id,omitempty" yaml:"id,omitempty"` // the kernel's; not unique across packages
 	CPUs cpuset.Set `json:"cpus" yaml:"cpus"`
 }
 
 // Package is a processor package (socket).
 type Package struct {
-	ID   int        `json:"id" yaml:"id"`
+	ID   *int       `json:"id,omitempty" yaml:"id,omitempty"`
 	CPUs cpuset.Set `json:"cpus" yaml:"cpus"`
 }
 
 // Die is a piece of silicon inside a package.
 type Die struct {
-	ID      int        `json:"id" yaml:"id"` // unique only within the package
+	ID      *int       `json:"id,omitempty" yaml:"id,omitempty"` // unique only within the package
 	Package *int       `json:"package,omitempty" yaml:"package,omitempty"`
 	CPUs    cpuset.Set `json:"cpus" yaml:"cpus"`
 }

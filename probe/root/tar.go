@@ -1,0 +1,164 @@
+package root
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"berth/probe/finding"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// maxArchive bounds what an archive may unpack to, headers included. The
+// largest honest dumps known are a tenth of it.
+const maxArchive = 512 << 20
+
+// Open opens a machine's files: a directory, or a tar archive, plain or
+// compressed by gzip, xz or zstd (told apart by their first bytes). In an
+// archive sys/ and proc/ may stand at the top or below one folder.
+//
+// What is wrong with an archive but leaves something to read, as a truncated
+// end or an entry that points outside, is in [Root.Findings].
+func Open(name string) (*Root, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, openError(name, err)
+	}
+	if info.IsDir() {
+		return openDir(name)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, openError(name, errors.New("neither a directory nor a file"))
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, openError(name, err)
+	}
+	defer f.Close()
+	r, err := OpenArchive(f, name)
+	if err != nil {
+		return nil, openError(name, err)
+	}
+	return r, nil
+}
+
+// OpenArchive reads an archive into memory; name is for messages.
+func OpenArchive(r io.Reader, name string) (*Root, error) {
+	plain, err := decompress(bufio.NewReader(r))
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	top := newDir()
+	found := finding.List{}
+	limited := &io.LimitedReader{R: plain, N: maxArchive}
+	entries, err := unpack(tar.NewReader(limited), top, name, &found)
+	switch {
+	case limited.N <= 0:
+		return nil, fmt.Errorf("it unpacks to more than %d MiB, which no machine's files do", maxArchive>>20)
+	case err != nil && entries == 0:
+		return nil, fmt.Errorf("neither a directory nor a tar archive (plain, gzip, xz, zstd): %w", err)
+	case err != nil:
+		found.Add(finding.Malformed, finding.Warning, []string{name + ": " + err.Error()},
+			"The archive %s ends early; what was read before is used.", name)
+	case entries == 0:
+		return nil, errors.New("the archive is empty")
+	}
+	return &Root{Dir: &memDir{top: below(top), path: "/"}, Name: name, Findings: found.All()}, nil
+}
+
+// below steps into the one folder that everything stands in, if so.
+func below(top *node) *node {
+	for top.children["sys"] == nil && top.children["proc"] == nil && len(top.children) == 1 {
+		for _, only := range top.children {
+			if only.children == nil {
+				return top
+			}
+			top = only
+		}
+	}
+	return top
+}
+
+func unpack(t *tar.Reader, top *node, name string, found *finding.List) (entries int, err error) {
+	for ; ; entries++ {
+		h, err := t.Next()
+		if err == io.EOF {
+			return entries, nil
+		}
+		if err != nil {
+			return entries, err
+		}
+		if outside(h.Name) {
+			found.Add("outside-root", finding.Warning, []string{name + ": entry " + h.Name},
+				"An entry of the archive points outside it and was left out.")
+			continue
+		}
+		n := &node{}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			n = newDir()
+		case tar.TypeSymlink:
+			n.link = h.Linkname
+		case tar.TypeLink: // the same file under a second name
+			if old, err := top.walk(h.Linkname, false); err == nil && old.children == nil {
+				n = old
+			} else {
+				n.problem = fmt.Errorf("hard link to %s, which is not in the archive", h.Linkname)
+			}
+		case tar.TypeReg:
+			if h.Size > MaxFile {
+				n.problem = ErrTooLarge
+				break
+			}
+			var b bytes.Buffer
+			if _, err := io.Copy(&b, t); err != nil {
+				n.problem = err
+				top.put(h.Name, n)
+				return entries + 1, err
+			}
+			n.data = b.Bytes()
+		default:
+			continue // devices and FIFOs hold nothing to read
+		}
+		if !top.put(h.Name, n) {
+			found.Add(finding.Contradiction, finding.Warning, []string{name + ": entry " + h.Name},
+				"The archive names %s both as a file and as a folder; the first is used.", h.Name)
+		}
+	}
+}
+
+func outside(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+func decompress(r *bufio.Reader) (io.ReadCloser, error) {
+	magic, _ := r.Peek(6)
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(r)
+	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		x, err := xz.NewReader(r)
+		return io.NopCloser(x), err
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	}
+	return io.NopCloser(r), nil
+}
