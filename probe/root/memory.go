@@ -143,6 +143,11 @@ func (d *memDir) ReadFile(name string) ([]byte, error) {
 	return append([]byte(nil), n.data...), nil
 }
 
+func (d *memDir) ReadHead(name string, n int) ([]byte, error) {
+	data, err := d.ReadFile(name)
+	return data[:min(n, len(data))], err
+}
+
 func (d *memDir) Names() ([]string, error) {
 	n, err := d.top.walk(d.path, true)
 	if err != nil {

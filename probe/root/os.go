@@ -119,13 +119,16 @@ func (t *osTree) openSlowly(full string, flags int) (int, error) {
 	return unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
-func retry(open func() (int, error)) (int, error) {
-	for {
-		fd, err := open()
+// retry tries again after a signal or, as openat2(2) asks, after a race with a
+// rename; a file that stays busy ends it.
+func retry(open func() (int, error)) (fd int, err error) {
+	for range 100 {
+		fd, err = open()
 		if err != unix.EINTR && err != unix.EAGAIN {
-			return fd, err
+			break
 		}
 	}
+	return fd, err
 }
 
 func (d *osDir) ReadFile(name string) ([]byte, error) {
@@ -157,6 +160,20 @@ func (d *osDir) ReadFile(name string) ([]byte, error) {
 		data = data[:len(data)+n]
 	}
 	return nil, pathError("read", d.join(name), ErrTooLarge)
+}
+
+func (d *osDir) ReadHead(name string, n int) ([]byte, error) {
+	fd, err := d.openat(name, 0)
+	if err != nil {
+		return nil, pathError("open", d.join(name), err)
+	}
+	defer unix.Close(fd)
+	b := make([]byte, n)
+	n, err = readFull(fd, b)
+	if err != nil {
+		return nil, pathError("read", d.join(name), err)
+	}
+	return b[:n], nil
 }
 
 // readFull fills b as far as the file goes.
@@ -196,7 +213,7 @@ func (d *osDir) ReadLink(name string) (string, error) {
 	dir, base := path.Split(local(name))
 	at := d.fd
 	if dir != "" || d.fd == unix.AT_FDCWD {
-		fd, err := d.openat(dir, unix.O_DIRECTORY|unix.O_PATH)
+		fd, err := d.openat(dir, unix.O_DIRECTORY)
 		if err != nil {
 			return "", pathError("readlink", d.join(name), err)
 		}

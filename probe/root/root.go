@@ -37,6 +37,9 @@ type Dir interface {
 	// ReadFile returns a file's content, up to [MaxFile] bytes. The slice is
 	// the caller's.
 	ReadFile(name string) ([]byte, error)
+	// ReadHead returns the first n bytes of a file, or all if it is shorter.
+	// Some kernel files cost more the more of them is read.
+	ReadHead(name string, n int) ([]byte, error)
 	// Names lists the directory's entries in no particular order.
 	Names() ([]string, error)
 	// ReadLink returns the text of a symbolic link.

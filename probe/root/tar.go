@@ -50,6 +50,21 @@ func Open(name string) (*Root, error) {
 	return r, nil
 }
 
+// IsArchive reports whether a file begins as a tar archive or a compressed
+// file does.
+func IsArchive(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	if head, _ := r.Peek(262); len(head) == 262 && string(head[257:]) == "ustar" {
+		return true
+	}
+	return compression(r) != ""
+}
+
 // OpenArchive reads an archive into memory; name is for messages.
 func OpenArchive(r io.Reader, name string) (*Root, error) {
 	plain, err := decompress(bufio.NewReader(r))
@@ -145,15 +160,27 @@ func outside(name string) bool {
 	return false
 }
 
-func decompress(r *bufio.Reader) (io.ReadCloser, error) {
+// compression tells by the first bytes how a stream is compressed; "" is not.
+func compression(r *bufio.Reader) string {
 	magic, _ := r.Peek(6)
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	for _, known := range [...]struct{ magic, name string }{
+		{"\x1f\x8b", "gzip"}, {"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"},
+	} {
+		if bytes.HasPrefix(magic, []byte(known.magic)) {
+			return known.name
+		}
+	}
+	return ""
+}
+
+func decompress(r *bufio.Reader) (io.ReadCloser, error) {
+	switch compression(r) {
+	case "gzip":
 		return gzip.NewReader(r)
-	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+	case "xz":
 		x, err := xz.NewReader(r)
 		return io.NopCloser(x), err
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case "zstd":
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {
 			return nil, err

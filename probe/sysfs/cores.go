@@ -1,0 +1,186 @@
+package sysfs
+
+import (
+	"fmt"
+
+	"berth/probe/cpuset"
+	"berth/probe/finding"
+	"berth/probe/topology"
+)
+
+// level is one kind of object above the CPU: the files of a CPU that list who
+// shares the object with it, newest name first, and the one with its id.
+type level struct {
+	name  string
+	lists [4]siblingFile
+	id    string
+}
+
+type siblingFile struct {
+	name string
+	mask bool
+}
+
+var (
+	drawerLevel  = level{"drawer", [4]siblingFile{{"topology/drawer_siblings_list", false}, {"topology/drawer_siblings", true}}, "topology/drawer_id"}
+	bookLevel    = level{"book", [4]siblingFile{{"topology/book_siblings_list", false}, {"topology/book_siblings", true}}, "topology/book_id"}
+	packageLevel = level{"package", [4]siblingFile{{"topology/package_cpus_list", false}, {"topology/core_siblings_list", false},
+		{"topology/package_cpus", true}, {"topology/core_siblings", true}}, "topology/physical_package_id"}
+	dieLevel     = level{"die", [4]siblingFile{{"topology/die_cpus_list", false}, {"topology/die_cpus", true}}, "topology/die_id"}
+	clusterLevel = level{"cluster", [4]siblingFile{{"topology/cluster_cpus_list", false}, {"topology/cluster_cpus", true}}, "topology/cluster_id"}
+	coreLevel    = level{"core", [4]siblingFile{{"topology/core_cpus_list", false}, {"topology/thread_siblings_list", false},
+		{"topology/core_cpus", true}, {"topology/thread_siblings", true}}, "topology/core_id"}
+)
+
+// group is an object that was found: its CPUs, and its id if the kernel has one.
+type group struct {
+	cpus cpuset.Set
+	id   *int
+}
+
+// noID reports whether the kernel says by an id that there is no such object:
+// -1, or 65535 where it was kept in 16 bits.
+func noID(id int64) bool { return id < 0 || id == 65535 }
+
+// read finds the objects of a level, reading each once: the CPUs that an
+// object's list names are not asked again. demandID leaves out objects whose
+// id says that they are none.
+func (s *scan) read(l level, demandID bool) []group {
+	var out []group
+	covered := make([]bool, s.t.Online.Last()+1)
+	answers := 0 // the file that answered last is tried first
+	for c := range s.t.Online.All() {
+		if covered[c] {
+			continue
+		}
+		var id *int
+		n, hasID := s.Int(cpuFile(c, l.id))
+		if hasID && !noID(n) {
+			v := int(n)
+			id = &v
+		}
+		if demandID && hasID && id == nil {
+			if len(out) == 0 {
+				return nil // the kernel does not know this level
+			}
+			continue
+		}
+		set, ok := s.siblings(c, l, &answers)
+		if !ok {
+			continue
+		}
+		shared := set.Intersect(s.t.Online)
+		if !shared.Contains(c) {
+			s.Malformed(cpuFile(c, l.lists[answers].name), fmt.Errorf("%s does not name CPU %d itself", set, c))
+			continue
+		}
+		if own := s.unclaimed(shared, covered); own.Len() < shared.Len() {
+			s.Found.Add(finding.Contradiction, finding.Warning,
+				[]string{fmt.Sprintf("%s/%s: %s", s.Path(), cpuFile(c, l.lists[answers].name), set)},
+				"CPUs disagree about who shares a %s; the lowest-numbered CPU is believed.", l.name)
+			shared = own
+		}
+		for m := range shared.All() {
+			covered[m] = true
+		}
+		out = append(out, group{shared, id})
+	}
+	return out
+}
+
+// unclaimed is the part of a set that no earlier object holds.
+func (s *scan) unclaimed(set cpuset.Set, covered []bool) cpuset.Set {
+	for c := range set.All() {
+		if covered[c] {
+			var own []cpuset.CPU
+			for c := range set.All() {
+				if !covered[c] {
+					own = append(own, c)
+				}
+			}
+			return cpuset.Of(own...)
+		}
+	}
+	return set
+}
+
+// siblings reads who shares a level with CPU c from the first file that is
+// there. An empty list counts as none: kernels without the level print one.
+func (s *scan) siblings(c cpuset.CPU, l level, answers *int) (cpuset.Set, bool) {
+	for i := range l.lists {
+		at := (*answers + i) % len(l.lists)
+		f := l.lists[at]
+		if f.name == "" {
+			continue
+		}
+		read := s.CPUs
+		if f.mask {
+			read = s.CPUMask
+		}
+		if set, ok := read(cpuFile(c, f.name)); ok && !set.IsEmpty() {
+			*answers = at
+			return set, true
+		}
+	}
+	return cpuset.Set{}, false
+}
+
+// groups reads the levels above the core.
+func (s *scan) groups() {
+	for _, p := range s.packages() {
+		s.t.Packages = append(s.t.Packages, topology.Package{ID: p.id, CPUs: p.cpus})
+	}
+	for _, d := range s.read(dieLevel, true) {
+		s.t.Dies = append(s.t.Dies, topology.Die{ID: d.id, CPUs: d.cpus})
+	}
+	s.t.Clusters = asGroups(s.read(clusterLevel, true))
+	s.t.Books = asGroups(s.read(bookLevel, true))
+	s.t.Drawers = asGroups(s.read(drawerLevel, true))
+}
+
+func asGroups(found []group) []topology.Group {
+	var out []topology.Group
+	for _, g := range found {
+		out = append(out, topology.Group{ID: g.id, CPUs: g.cpus})
+	}
+	return out
+}
+
+// packages reads the package level. Some arm64 kernels list each CPU alone
+// although the ids put several into one package; then the ids are believed.
+func (s *scan) packages() []group {
+	found := s.read(packageLevel, false)
+	byID := map[int][]cpuset.Set{}
+	for _, g := range found {
+		if g.id == nil || g.cpus.Len() > 1 {
+			return found
+		}
+		byID[*g.id] = append(byID[*g.id], g.cpus)
+	}
+	if len(byID) == len(found) {
+		return found
+	}
+	var out []group
+	for _, g := range found {
+		sets := byID[*g.id]
+		if sets == nil {
+			continue
+		}
+		out = append(out, group{cpuset.UnionAll(sets...), g.id})
+		delete(byID, *g.id)
+	}
+	s.Found.Add(finding.Contradiction, finding.Warning,
+		[]string{fmt.Sprintf("%s/cpu*/topology: physical_package_id gives %d packages, the sibling lists %d", s.Path(), len(out), len(found))},
+		"The package ids join CPUs that the lists keep apart; the ids are believed.")
+	return out
+}
+
+// cores reads the core level and how SMT is set.
+func (s *scan) cores() {
+	for _, c := range s.read(coreLevel, false) {
+		s.t.Cores = append(s.t.Cores, topology.Core{ID: c.id, CPUs: c.cpus})
+	}
+	if control, ok := s.Text("smt/control"); ok {
+		s.t.SMT = &topology.SMT{Control: control}
+	}
+}
