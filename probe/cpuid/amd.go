@@ -11,6 +11,11 @@ const (
 
 const zen = 0x17 // the family from which on a core can have two threads
 
+// hygonSocket is the bit of the APIC id that holds the socket on Hygon's
+// models 0 to 3, whatever 0x80000008 says: with fewer dies than four, the bits
+// between stay free (the kernel's arch/x86/kernel/cpu/hygon.c).
+const hygonSocket = 6
+
 // g34 is the socket whose family 0x10 packages hold two nodes
 // (0x80000001 EBX[31:28], BKDG for family 10h).
 const g34 = 3
@@ -77,6 +82,9 @@ func (p processor) amdLegacy(family int) (place, bool) {
 	default:
 		at.pkg = ceilLog2(p.logicalProcessors())
 	}
+	if id := p.ident(); id.vendor == hygonVendor && id.model <= 3 && !p.hypervisor().Present {
+		at.pkg = hygonSocket
+	}
 	if p.topologyExtensions() && p.has(leafAMDNode, 0) {
 		r := p.at(leafAMDNode, 0)
 		at.apic, ok = r.EAX, true
@@ -135,6 +143,13 @@ func (p processor) oldCaches() []cacheSpec {
 		all = append(all, cacheSpec{level: 1, kind: side.kind, size: size, line: int(field(side.reg, 7, 0)), ways: &ways, scope: byCore})
 	}
 	l2 := p.at(leafAMDL2L3, 0).ECX
+	if id := p.ident(); id.centaur() && id.family == 6 && id.model < 9 {
+		// The early C3 has the layout of the L1 registers here.
+		if size, ways := int64(field(l2, 31, 24))<<10, int(field(l2, 23, 16)); size > 0 && ways > 0 {
+			all = append(all, cacheSpec{level: 2, kind: topology.Unified, size: size, line: int(field(l2, 7, 0)), ways: &ways, scope: byCore})
+		}
+		return all
+	}
 	if size, code := int64(field(l2, 31, 16))<<10, field(l2, 15, 12); size > 0 && code != 0 {
 		all = append(all, cacheSpec{level: 2, kind: topology.Unified, size: size, line: int(field(l2, 7, 0)), ways: oldWays(code), scope: byCore})
 	}

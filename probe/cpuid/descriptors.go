@@ -110,8 +110,10 @@ func (p processor) descriptorCaches() []cacheSpec {
 			}
 			d, ways := descriptors[at], int(descriptors[at].ways)
 			spec := cacheSpec{level: int(d.level), kind: d.kind, size: int64(d.kib) << 10, line: int(d.bytes), ways: &ways, scope: byCore}
-			if id := p.ident(); code == 0x49 && id.family == 0xf && id.model == 6 {
-				spec.level = 3 // on the Xeon MP of that model only
+			if code == 0x49 {
+				if id := p.ident(); id.family == 0xf && id.model == 6 {
+					spec.level = 3 // on the Xeon MP of that model only
+				}
 			}
 			if spec.level == 3 {
 				spec.scope = byPackage

@@ -71,5 +71,8 @@ func (p processor) intelCaches() []cacheSpec {
 	if all := p.deterministicCaches(leafCaches); len(all) > 0 {
 		return all
 	}
-	return p.descriptorCaches()
+	if id := p.ident(); id.vendor == intelVendor || id.centaur() {
+		return p.descriptorCaches()
+	}
+	return nil // Cyrix and others gave leaf 2 meanings of their own
 }

@@ -192,23 +192,27 @@ func (b *builder) caches(d *Dump) {
 		i, _ := d.find(at.cpu)
 		p := processor{d, &d.cpus[i]}
 		var own []cacheSpec
-		switch {
-		case b.id.amd():
+		var elsewhere []cacheSpec // what another leaf names, with less detail
+		if b.id.amd() {
 			var unknown bool
 			if own, unknown = p.amdCaches(b.id.family, at.nodes); unknown {
 				l3Unknown = append(l3Unknown, at.cpu)
 			}
-		default:
+			elsewhere = p.oldCaches()
+		} else {
 			own = p.intelCaches()
 			if len(own) == 0 && b.id.vendor != intelVendor {
 				own = p.oldCaches()
 			}
-			if p.cachesCut(own) {
-				cut = append(cut, at.cpu)
+			if b.id.vendor == intelVendor {
+				elsewhere = p.descriptorCaches()
 			}
 		}
-		if len(own) == 0 {
+		switch {
+		case len(own) == 0:
 			without = append(without, at.cpu)
+		case deeper(elsewhere, own):
+			cut = append(cut, at.cpu)
 		}
 		for _, s := range own {
 			if shared.add(s.key(at), at.cpu) {
@@ -221,7 +225,7 @@ func (b *builder) caches(d *Dump) {
 	}
 	b.missing(without, "no leaf describes a cache", "The caches of %d CPUs are not known.")
 	b.missing(l3Unknown, "leaf 0x8000001d is missing", "There is an L3 cache, but which of %d CPUs share it is not known.")
-	b.missing(cut, "leaf 2 names a cache that leaf 4 does not describe", "The caches of %d CPUs are known only in part.")
+	b.missing(cut, "an older leaf names a cache that leaf 4 or 0x8000001d does not describe", "The caches of %d CPUs are known only in part.")
 }
 
 func (b *builder) missing(cpus []cpuset.CPU, evidence, format string) {
@@ -230,15 +234,17 @@ func (b *builder) missing(cpus []cpuset.CPU, evidence, format string) {
 	}
 }
 
-// cachesCut notices a dump that kept only the first sub-leaves of leaf 4: its
-// end cannot be told from their absence, but leaf 2 may name a further level.
-func (p processor) cachesCut(own []cacheSpec) bool {
-	for _, s := range p.descriptorCaches() {
-		if !slices.ContainsFunc(own, func(o cacheSpec) bool { return o.level >= s.level }) {
-			return true
+// deeper notices a dump that kept only the first sub-leaves of a leaf: where
+// they end cannot be told from their absence, but another leaf may name a
+// further level.
+func deeper(elsewhere, own []cacheSpec) bool {
+	last := func(all []cacheSpec) (level int) {
+		for _, s := range all {
+			level = max(level, s.level)
 		}
+		return level
 	}
-	return false
+	return last(elsewhere) > last(own)
 }
 
 func (b *builder) kinds(d *Dump) {

@@ -1,0 +1,15 @@
+//go:build !amd64
+
+package cpuid
+
+import (
+	"context"
+
+	"berth/probe/cpuset"
+	"berth/probe/finding"
+)
+
+// Live returns an empty dump: this architecture has no CPUID.
+func Live(context.Context, cpuset.Set, Depth) (*Dump, []finding.Finding, error) {
+	return &Dump{}, nil, nil
+}
