@@ -100,28 +100,42 @@ func (p processor) amdLegacy(family int) (place, bool) {
 }
 
 // amdCaches reads 0x8000001d, or else 0x80000005 and 0x80000006, which tell
-// sizes but not who shares: L1 and L2 are the core's, the L3 the node's.
-func (p processor) amdCaches(family int, nodes int) (all []cacheSpec, l3Unknown bool) {
+// sizes but not who shares. Before family 0x15, L1 and L2 were the core's and
+// the L3 the node's. From then on some caches have sharers that nothing else
+// states, as under a hypervisor that hides the leaf: those are left out, and
+// unstated says so.
+func (p processor) amdCaches(family, nodes int) (all []cacheSpec, unstated bool) {
 	if p.topologyExtensions() {
 		if all = p.deterministicCaches(leafAMDCaches); len(all) > 0 {
 			return all, false
 		}
 	}
-	all = p.oldCaches()
+	old := append(p.oldCaches(), p.oldL3(nodes)...)
+	for _, s := range old {
+		switch {
+		case family >= zen && s.level == 3, // one for each core complex
+			family == 0x15 && s.level == 2, family == 0x15 && s.kind == topology.Instruction, // the compute unit's
+			family == 0x16 && s.level == 2: // that of up to four cores
+			unstated = true
+		default:
+			all = append(all, s)
+		}
+	}
+	return all, unstated
+}
+
+// oldL3 reads 0x80000006 EDX, which gives the L3 of the whole package.
+func (p processor) oldL3(nodes int) []cacheSpec {
 	l3 := p.at(leafAMDL2L3, 0).EDX
-	size, ways := int64(field(l3, 31, 18))*512<<10, oldWays(field(l3, 15, 12))
-	if size == 0 || field(l3, 15, 12) == 0 {
-		return all, false
+	size, code := int64(field(l3, 31, 18))*512<<10, field(l3, 15, 12)
+	if size == 0 || code == 0 {
+		return nil
 	}
-	if family >= zen { // an L3 for each core complex, and no leaf says of how many
-		return all, true
-	}
-	// The leaf gives the whole package's.
-	size /= int64(nodes)
-	if ways != nil && *ways > 0 {
+	ways := oldWays(code)
+	if ways != nil {
 		*ways /= nodes
 	}
-	return append(all, cacheSpec{level: 3, kind: topology.Unified, size: size, line: int(field(l3, 7, 0)), ways: ways, scope: byNode}), false
+	return []cacheSpec{{level: 3, kind: topology.Unified, size: size / int64(nodes), line: int(field(l3, 7, 0)), ways: ways, scope: byNode}}
 }
 
 // oldCaches reads the L1 and L2 of 0x80000005 and 0x80000006 (APM vol. 3

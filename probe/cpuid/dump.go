@@ -20,9 +20,6 @@ import (
 // Regs are the four registers that CPUID fills.
 type Regs struct{ EAX, EBX, ECX, EDX uint32 }
 
-// zero is also what CPUID gives for a leaf that does not exist.
-func (r Regs) zero() bool { return r == Regs{} }
-
 // Entry is one answer: the question in EAX and ECX, and the registers.
 type Entry struct {
 	Leaf    uint32

@@ -75,6 +75,7 @@ func visit(ctx context.Context, cpus cpuset.Set, depth Depth) (d *Dump, all []fi
 		c.read(cpu, execute)
 	}
 	var found finding.List
+	found.Append(c.findings()...)
 	if len(refused) > 0 {
 		if errors.Is(why, unix.EINVAL) {
 			why = errors.New("offline, or not in the cpuset")

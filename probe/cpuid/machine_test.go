@@ -259,11 +259,10 @@ func draw(t topology.Topology) string {
 	}
 	fmt.Fprintf(&b, "cores: %s\n", strings.Join(cores, " "))
 	type shape struct {
-		level          int
-		kind           topology.CacheType
-		kib            int64
-		line, ways     int
-		sized, stating bool
+		level      int
+		kind       topology.CacheType
+		kib        int64
+		line, ways int
 	}
 	var shapes []shape
 	sets := map[shape][]string{}

@@ -138,7 +138,7 @@ func TestParseText(t *testing.T) {
 		{"one block", leaf0 + l1(0) + plain, "0", "", 1},
 		{"carriage returns", strings.ReplaceAll(leaf0+l1(0)+plain, "\n", "\r\n"), "0", "", 1},
 		{"leaf-subleaf", leaf0 + "CPUID 00000004-0000: 1C004121-01C0003F-0000003F-00000000\nCPUID 00000004-00000003: 1C004143-01C0003F-000001FF-00000000\n", "0", "", 3},
-		{"a block twice", "------[ Logical CPU #0 ]------\n" + leaf0 + l1(0) + plain + "------[ Logical CPU #0 ]------\n" + leaf0 + l1(0) + plain, "0", "duplicate", 1},
+		{"a block twice", "------[ Logical CPU #0 ]------\n" + leaf0 + l1(0) + plain + "------[ Logical CPU #0 ]------\n" + leaf0 + l1(0) + plain + "CPUID 40000010: 00000001-00000002-00000000-00000000\n", "0", "duplicate", 1},
 		{"a number twice, another CPU", "------[ Logical CPU #0 ]------\n" + leaf0 + l1(0) + plain + "------[ Logical CPU #0 ]------\n" + leaf0 + l1(2) + plain, "0-1", "", 1},
 		{"cut short", leaf0 + plain + "CPUID 0000000B: 00000001-0000", "0", "malformed", 1},
 		{"bad sub-leaf", leaf0 + plain + "CPUID 0000000B: 00000001-00000002-00000100-00000000 [SL zz]\n", "0", "malformed", 1},

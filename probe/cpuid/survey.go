@@ -1,6 +1,9 @@
 package cpuid
 
-import "berth/probe/cpuset"
+import (
+	"berth/probe/cpuset"
+	"berth/probe/finding"
+)
 
 // Depth says how much [Live] asks of each CPU. In a virtual machine every
 // question leaves the guest and costs some ten microseconds.
@@ -217,6 +220,7 @@ type collector struct {
 	depth   Depth
 	started bool
 	each    []question
+	moved   []cpuset.CPU // their APIC id changed while they were read
 }
 
 func (c *collector) read(cpu cpuset.CPU, ask asker) {
@@ -237,8 +241,24 @@ func (c *collector) read(cpu cpuset.CPU, ask asker) {
 		}
 	default:
 		s.further(c.each)
+		c.dump.add(cpu, s.entries)
+		return // too short a time to ask twice
+	}
+	was, _ := c.dump.get(s.entries, leafVersion, 0)
+	if field(was.EBX, 31, 24) != field(ask(leafVersion, 0).EBX, 31, 24) {
+		c.moved = append(c.moved, cpu)
 	}
 	c.dump.add(cpu, s.entries)
+}
+
+// findings says what was odd while reading.
+func (c *collector) findings() []finding.Finding {
+	var l finding.List
+	if len(c.moved) > 0 {
+		l.Add(finding.Contradiction, finding.Warning, []string{"CPUID leaf 1 EBX on CPU " + cpuset.Of(c.moved...).String() + ": two readings differ"},
+			"The APIC id of a CPU changed while it was read: the virtual CPU moves on its host, so what CPUID says of cores and caches does not last.")
+	}
+	return l.All()
 }
 
 func (c *collector) own(e Entry) bool {

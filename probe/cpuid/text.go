@@ -89,7 +89,7 @@ func (p *textParser) finish() {
 	}
 	b.entries = tidy(b.entries)
 	if b.number >= 0 {
-		if first, ok := p.numbered[b.number]; ok && slices.Equal(p.blocks[first].entries, b.entries) {
+		if first, ok := p.numbered[b.number]; ok && sameCPU(p.blocks[first].entries, b.entries) {
 			p.repeated++
 			return
 		}
@@ -99,6 +99,20 @@ func (p *textParser) finish() {
 		p.numbered[b.number] = len(p.blocks)
 	}
 	p.blocks = append(p.blocks, b)
+}
+
+// sameCPU tells by the APIC ids whether two blocks of one number are one CPU's.
+// Other answers may change from one reading to the next.
+func sameCPU(a, b []Entry) bool {
+	apic := func(entries []Entry) (ids [3]uint32, known bool) {
+		version, known := lookup(entries, leafVersion, 0)
+		levels, _ := lookup(entries, leafTopology, 0)
+		node, _ := lookup(entries, leafAMDNode, 0)
+		return [3]uint32{field(version.EBX, 31, 24), levels.EDX, node.EAX}, known
+	}
+	x, known := apic(a)
+	y, _ := apic(b)
+	return known && x == y || slices.Equal(a, b)
 }
 
 func (p *textParser) answer(leaf uint32, rest string) error {

@@ -187,16 +187,16 @@ func (b *builder) objects() {
 func (b *builder) caches(d *Dump) {
 	var shared groups[cacheKey]
 	var specs []cacheSpec
-	var without, l3Unknown, cut []cpuset.CPU
+	var without, unstated, cut []cpuset.CPU
 	for _, at := range b.places {
 		i, _ := d.find(at.cpu)
 		p := processor{d, &d.cpus[i]}
 		var own []cacheSpec
 		var elsewhere []cacheSpec // what another leaf names, with less detail
 		if b.id.amd() {
-			var unknown bool
-			if own, unknown = p.amdCaches(b.id.family, at.nodes); unknown {
-				l3Unknown = append(l3Unknown, at.cpu)
+			var some bool
+			if own, some = p.amdCaches(b.id.family, at.nodes); some {
+				unstated = append(unstated, at.cpu)
 			}
 			elsewhere = p.oldCaches()
 		} else {
@@ -224,7 +224,7 @@ func (b *builder) caches(d *Dump) {
 		b.t.Caches = append(b.t.Caches, s.cache(shared.set(i)))
 	}
 	b.missing(without, "no leaf describes a cache", "The caches of %d CPUs are not known.")
-	b.missing(l3Unknown, "leaf 0x8000001d is missing", "There is an L3 cache, but which of %d CPUs share it is not known.")
+	b.missing(unstated, "leaf 0x8000001d is missing", "Which of %d CPUs share a cache is not stated for every cache; those are left out.")
 	b.missing(cut, "an older leaf names a cache that leaf 4 or 0x8000001d does not describe", "The caches of %d CPUs are known only in part.")
 }
 

@@ -200,23 +200,6 @@ func TestPartial(t *testing.T) {
 	}
 }
 
-// Zen without 0x8000001d, as some hypervisors show it: the L3's sharers are
-// not known, and not guessed.
-func TestL3Unstated(t *testing.T) {
-	b := sixThreads()
-	b.all(leafExtVersion, 0, Regs{})
-	d, _ := b.read(Everything)
-	topo, found := d.Topology()
-	if codes(found) != "missing" {
-		t.Errorf("findings: %v", found)
-	}
-	for _, c := range topo.Caches {
-		if c.Level == 3 {
-			t.Errorf("an L3 for %s was invented", c.CPUs)
-		}
-	}
-}
-
 func TestDisplayVersion(t *testing.T) {
 	for _, c := range []struct {
 		eax                     uint32
