@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,8 +57,10 @@ func local(name string) string {
 	return name
 }
 
+// Open makes a handle that serves only as a place to start from: opening a
+// directory for reading costs more than the files in it.
 func (d *osDir) Open(name string) (Dir, error) {
-	fd, err := d.openat(name, unix.O_DIRECTORY)
+	fd, err := d.openat(name, unix.O_DIRECTORY|unix.O_PATH)
 	if err != nil {
 		return nil, pathError("open", d.join(name), err)
 	}
@@ -81,7 +84,10 @@ func (d *osDir) Close() error {
 // link that climbs above the handle, from the top. Where the kernel has no
 // openat2, os.Root does the same in more steps.
 func (d *osDir) openat(name string, flags int) (int, error) {
-	flags |= unix.O_CLOEXEC | unix.O_RDONLY | unix.O_NONBLOCK // a FIFO in a dump must not block
+	flags |= unix.O_CLOEXEC
+	if flags&unix.O_PATH == 0 {
+		flags |= unix.O_RDONLY | unix.O_NONBLOCK // a FIFO in a dump must not block
+	}
 	if d.tree.top == nil {
 		at := local(name)
 		if d.fd == unix.AT_FDCWD {
@@ -121,14 +127,14 @@ func (t *osTree) openSlowly(full string, flags int) (int, error) {
 
 // retry tries again after a signal or, as openat2(2) asks, after a race with a
 // rename; a file that stays busy ends it.
-func retry(open func() (int, error)) (fd int, err error) {
+func retry(call func() (int, error)) (n int, err error) {
 	for range 100 {
-		fd, err = open()
+		n, err = call()
 		if err != unix.EINTR && err != unix.EAGAIN {
 			break
 		}
 	}
-	return fd, err
+	return n, err
 }
 
 func (d *osDir) ReadFile(name string) ([]byte, error) {
@@ -137,13 +143,15 @@ func (d *osDir) ReadFile(name string) ([]byte, error) {
 		return nil, pathError("open", d.join(name), err)
 	}
 	defer unix.Close(fd)
-	var first [4096]byte // one page is all that most sysfs files can hold
-	n, err := readFull(fd, first[:])
+	first := pages.Get().(*[4096]byte) // one page is all that most sysfs files can hold
+	defer pages.Put(first)
+	n, err := retry(func() (int, error) { return unix.Read(fd, first[:]) })
 	if err != nil {
 		return nil, pathError("read", d.join(name), err)
 	}
 	data := append([]byte(nil), first[:n]...)
-	if n < len(first) {
+	// Only the files of /proc can end a read before their own end.
+	if n < len(first) && !strings.HasPrefix(d.path, "/proc") && !strings.HasPrefix(local(name), "proc/") {
 		return data, nil
 	}
 	for len(data) <= MaxFile {
@@ -175,6 +183,8 @@ func (d *osDir) ReadHead(name string, n int) ([]byte, error) {
 	}
 	return b[:n], nil
 }
+
+var pages = sync.Pool{New: func() any { return new([4096]byte) }}
 
 // readFull fills b as far as the file goes.
 func readFull(fd int, b []byte) (int, error) {

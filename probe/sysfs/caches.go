@@ -4,56 +4,88 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
+	"berth/probe/root"
 	"berth/probe/topology"
 )
 
 // caches reads each cache once. A cache shared by 16 CPUs stands in 16 places,
 // under the same index as a rule: a CPU that an earlier cache of that index
-// names is not asked again.
+// names is not asked again. The indexes are independent of each other and are
+// read side by side.
 func (s *scan) caches() {
-	var covered [][]bool // by index, by CPU
+	first, last := s.t.Online.First(), s.t.Online.Last()
+	if first < 0 {
+		return
+	}
+	byIndex := make([][]topology.Cache, max(s.countIndexes(first), s.countIndexes(last), 1))
+	found := make([]finding.List, len(byIndex))
+	var wait sync.WaitGroup
+	for i := range byIndex {
+		wait.Go(func() {
+			part := &scan{Reader: root.Reader{Dir: s.Dir, Found: &found[i]}, top: s.top, t: s.t}
+			byIndex[i] = part.cachesOf(i, s.t.Online)
+		})
+	}
+	wait.Wait()
+	for i := range found {
+		s.Found.Append(found[i].All()...)
+	}
+	// A CPU between the first and the last may have more.
+	for deeper := byIndex[len(byIndex)-1]; len(deeper) > 0; {
+		var ask []cpuset.CPU
+		for _, c := range deeper {
+			ask = append(ask, c.CPUs.First())
+		}
+		deeper = s.cachesOf(len(byIndex), cpuset.Of(ask...))
+		byIndex = append(byIndex, deeper)
+	}
+	s.t.Caches = distinct(byIndex)
+}
+
+// distinct joins the caches of all indexes. Where CPUs number their caches
+// differently, one cache was found under two indexes.
+func distinct(byIndex [][]topology.Cache) []topology.Cache {
 	type key struct {
-		level int
-		kind  topology.CacheType
-		first cpuset.CPU
-		n     int
+		level    int
+		kind     topology.CacheType
+		first, n int
 	}
 	seen := map[key]bool{}
-	indexes := -1 // how many cache directories the CPUs so far have had
-	for c := range s.t.Online.All() {
-		if indexes < 0 {
-			if indexes = s.countIndexes(c); indexes == 0 {
-				indexes = -1 // this CPU's may be lost; ask the next
-				continue
-			}
-		}
-		for i := 0; i < indexes+1; i++ {
-			if i == len(covered) {
-				covered = append(covered, make([]bool, s.t.Online.Last()+1))
-			}
-			if covered[i][c] {
-				continue
-			}
-			cache, present := s.cache(c, i)
-			if present && i == indexes {
-				indexes++
-			}
-			if cache == nil {
-				continue
-			}
-			for m := range cache.CPUs.All() {
-				covered[i][m] = true
-			}
-			k := key{cache.Level, cache.Type, cache.CPUs.First(), cache.CPUs.Len()}
+	var out []topology.Cache
+	for _, caches := range byIndex {
+		for _, c := range caches {
+			k := key{c.Level, c.Type, int(c.CPUs.First()), c.CPUs.Len()}
 			if !seen[k] {
 				seen[k] = true
-				s.t.Caches = append(s.t.Caches, *cache)
+				out = append(out, c)
 			}
 		}
 	}
+	return out
+}
+
+// cachesOf reads the caches that the given CPUs have under one index.
+func (s *scan) cachesOf(index int, cpus cpuset.Set) []topology.Cache {
+	var out []topology.Cache
+	covered := make([]bool, s.t.Online.Last()+1)
+	for c := range cpus.All() {
+		if covered[c] {
+			continue
+		}
+		cache := s.cache(c, index)
+		if cache == nil {
+			continue
+		}
+		for m := range cache.CPUs.All() {
+			covered[m] = true
+		}
+		out = append(out, *cache)
+	}
+	return out
 }
 
 // countIndexes is one more than the highest index of c's cache directories.
@@ -69,62 +101,61 @@ func (s *scan) countIndexes(c cpuset.CPU) int {
 	return int(numbered(r, "index").Last()) + 1
 }
 
-// cache reads one cache directory; present says whether there is one.
-func (s *scan) cache(c cpuset.CPU, index int) (cache *topology.Cache, present bool) {
-	base := cpuFile(c, "cache/index") + strconv.Itoa(index) + "/"
-	level, ok := s.Int(base + "level")
-	if !ok {
-		return nil, false
+// cache reads one cache directory, or nil if there is none that makes sense.
+func (s *scan) cache(c cpuset.CPU, index int) *topology.Cache {
+	dir, err := s.Open(cpuFile(c, "cache/index") + strconv.Itoa(index))
+	if err != nil {
+		s.Report(err)
+		return nil
 	}
-	kind, ok := s.Text(base + "type")
+	defer dir.Close()
+	r := root.Reader{Dir: dir, Found: s.Found}
+	level, ok := r.Int("level")
 	if !ok {
-		return nil, true
+		return nil
+	}
+	kind, ok := r.Text("type")
+	if !ok {
+		return nil
 	}
 	out := &topology.Cache{Level: int(level), Type: topology.CacheType(strings.ToLower(kind)), Source: source}
 	switch out.Type {
 	case topology.Data, topology.Instruction, topology.Unified:
 	default:
-		s.Malformed(base+"type", fmt.Errorf("%.40q is none of Data, Instruction, Unified", kind))
-		return nil, true
+		r.Malformed("type", fmt.Errorf("%.40q is none of Data, Instruction, Unified", kind))
+		return nil
 	}
 	if level < 1 || level > 9 {
-		s.Malformed(base+"level", fmt.Errorf("there is no cache of level %d", level))
-		return nil, true
+		r.Malformed("level", fmt.Errorf("there is no cache of level %d", level))
+		return nil
 	}
-	shared, ok := s.CPUs(base + "shared_cpu_list")
+	shared, ok := r.CPUs("shared_cpu_list")
 	if !ok || shared.IsEmpty() {
-		shared, ok = s.CPUMask(base + "shared_cpu_map")
+		shared, ok = r.CPUMask("shared_cpu_map")
 	}
 	out.CPUs = shared.Intersect(s.t.Online)
 	if !ok || !out.CPUs.Contains(c) {
 		s.Found.Add(finding.Missing, finding.Warning,
-			[]string{fmt.Sprintf("%s/%sshared_cpu_map: %q", s.Path(), base, shared)},
+			[]string{fmt.Sprintf("%s/shared_cpu_map: %q", dir.Path(), shared)},
 			"The kernel does not say which CPUs share a level %d %s cache; it was left out.", level, out.Type)
-		return nil, true
+		return nil
 	}
-	if text, ok := s.Text(base + "size"); ok {
+	if text, ok := r.Text("size"); ok {
 		if size, err := parseSize(text); err != nil {
-			s.Malformed(base+"size", err)
+			r.Malformed("size", err)
 		} else if size > 0 {
 			out.Size = &size
 		}
 	}
-	out.Line = s.positive(base + "coherency_line_size")
-	if ways, ok := s.Int(base + "ways_of_associativity"); ok && ways >= 0 {
-		n := int(ways)
-		out.Ways = &n
+	if n, ok := r.Int("coherency_line_size"); ok && n > 0 { // kernels that do not know it print 0
+		line := int(n)
+		out.Line = &line
 	}
-	return out, true
-}
-
-// positive is a file's number where that is above zero: kernels that do not
-// know it print 0 or leave the file out.
-func (s *scan) positive(name string) *int {
-	if n, ok := s.Int(name); ok && n > 0 {
-		v := int(n)
-		return &v
+	if n, ok := r.Int("ways_of_associativity"); ok && n >= 0 {
+		ways := int(n)
+		out.Ways = &ways
 	}
-	return nil
+	return out
 }
 
 // parseSize reads "32K", "2M" or plain bytes.

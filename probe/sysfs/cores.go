@@ -2,6 +2,7 @@ package sysfs
 
 import (
 	"fmt"
+	"slices"
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
@@ -43,9 +44,12 @@ type group struct {
 func noID(id int64) bool { return id < 0 || id == 65535 }
 
 // read finds the objects of a level, reading each once: the CPUs that an
-// object's list names are not asked again. demandID leaves out objects whose
-// id says that they are none.
-func (s *scan) read(l level, demandID bool) []group {
+// object's list names are not asked again. Of an optional level the kernel may
+// know nothing, or say by an object's id that it is none.
+func (s *scan) read(l level, optional bool) []group {
+	if optional && !s.knows(s.t.Online.First(), l) && !s.knows(s.t.Online.Last(), l) {
+		return nil
+	}
 	var out []group
 	covered := make([]bool, s.t.Online.Last()+1)
 	answers := 0 // the file that answered last is tried first
@@ -59,10 +63,7 @@ func (s *scan) read(l level, demandID bool) []group {
 			v := int(n)
 			id = &v
 		}
-		if demandID && hasID && id == nil {
-			if len(out) == 0 {
-				return nil // the kernel does not know this level
-			}
+		if optional && hasID && id == nil {
 			continue
 		}
 		set, ok := s.siblings(c, l, &answers)
@@ -86,6 +87,18 @@ func (s *scan) read(l level, demandID bool) []group {
 		out = append(out, group{shared, id})
 	}
 	return out
+}
+
+// knows reports whether CPU c has a file about the level that does not deny it.
+func (s *scan) knows(c cpuset.CPU, l level) bool {
+	if c < 0 {
+		return false
+	}
+	if id, ok := s.Int(cpuFile(c, l.id)); ok {
+		return !noID(id)
+	}
+	_, ok := s.siblings(c, l, new(int))
+	return ok
 }
 
 // unclaimed is the part of a set that no earlier object holds.
@@ -134,6 +147,9 @@ func (s *scan) groups() {
 		s.t.Dies = append(s.t.Dies, topology.Die{ID: d.id, CPUs: d.cpus})
 	}
 	s.t.Clusters = asGroups(s.read(clusterLevel, true))
+	if !slices.ContainsFunc(s.t.Clusters, func(g topology.Group) bool { return g.CPUs.Len() > 1 }) {
+		s.t.Clusters = nil // clusters of one CPU say nothing
+	}
 	s.t.Books = asGroups(s.read(bookLevel, true))
 	s.t.Drawers = asGroups(s.read(drawerLevel, true))
 }

@@ -15,7 +15,6 @@ func (t *Topology) Arrange() {
 	byCPUs(t.Packages, func(p Package) cpuset.Set { return p.CPUs })
 	byCPUs(t.Dies, func(d Die) cpuset.Set { return d.CPUs })
 	byCPUs(t.Clusters, func(g Group) cpuset.Set { return g.CPUs })
-	byCPUs(t.CoreKinds, func(k Kind) cpuset.Set { return k.CPUs })
 	slices.SortFunc(t.NUMANodes, func(a, b NUMA) int { return a.ID - b.ID })
 	slices.SortStableFunc(t.Caches, func(a, b Cache) int {
 		if a.Level != b.Level {

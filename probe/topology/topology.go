@@ -33,7 +33,7 @@ type Topology struct {
 	Cores     []Core    `json:"cores" yaml:"cores"`
 	NUMANodes []NUMA    `json:"numa_nodes" yaml:"numa_nodes"`
 	Caches    []Cache   `json:"caches" yaml:"caches"`
-	CoreKinds []Kind    `json:"core_kinds" yaml:"core_kinds"`
+	CoreKinds []Kind    `json:"core_kinds" yaml:"core_kinds"` // fastest first; none where all cores are alike
 	SMT       *SMT      `json:"smt,omitempty" yaml:"smt,omitempty"`
 }
 
