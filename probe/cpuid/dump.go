@@ -45,17 +45,8 @@ type answers struct {
 	entries []Entry // ascending by leaf and sub-leaf, no question twice
 }
 
-// NewDump makes a dump from answers in any order. Of two answers to one
-// question the first holds.
-func NewDump(cpus map[cpuset.CPU][]Entry) *Dump {
-	d := &Dump{}
-	for c, entries := range cpus {
-		d.add(c, slices.Clone(entries))
-	}
-	return d
-}
-
-// add takes over the entries; a CPU that is there already keeps its own.
+// add takes over the entries, in any order; of two answers to one question the
+// first holds. A CPU that is there already keeps its own.
 func (d *Dump) add(c cpuset.CPU, entries []Entry) {
 	i, found := d.find(c)
 	if found {
