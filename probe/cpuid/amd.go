@@ -2,7 +2,7 @@ package cpuid
 
 import "berth/probe/topology"
 
-// Level types of leaf 0x80000026 (APM vol. 3 E.4.20). Unlike Intel's, the
+// Level types of leaf 0x80000026 (APM vol. 3 appendix E, Fn8000_0026). Unlike Intel's, the
 // shift of a level gives the id of that level itself.
 const (
 	amdCore = 1 // 2 is a core complex: the CPUs of one L3, which 0x8000001d tells
@@ -139,7 +139,7 @@ func (p processor) oldL3(nodes int) []cacheSpec {
 }
 
 // oldCaches reads the L1 and L2 of 0x80000005 and 0x80000006 (APM vol. 3
-// E.4.4), which Centaur and others have taken over.
+// appendix E), which Centaur and others have taken over.
 func (p processor) oldCaches() []cacheSpec {
 	var all []cacheSpec
 	l1 := p.at(leafAMDL1, 0)
@@ -170,7 +170,7 @@ func (p processor) oldCaches() []cacheSpec {
 	return all
 }
 
-// oldWays decodes the associativity of 0x80000006 (APM vol. 3 table E-4); 0 is
+// oldWays decodes the associativity of 0x80000006 (APM vol. 3 appendix E, Fn8000_0006); 0 is
 // fully associative, nil reserved or "see 0x8000001d".
 func oldWays(code uint32) *int {
 	ways := 0

@@ -30,7 +30,7 @@ type cacheSpec struct {
 // type 0 ending them. EAX[25:14]+1 is, from Intel, the APIC ids reserved for
 // the sharers, and from AMD their number, to be rounded up to a power of two:
 // both come to a shift of the APIC id (SDM vol. 2A table 3-8; APM vol. 3
-// E.4.15).
+// appendix E, Fn8000_001D).
 func (p processor) deterministicCaches(leaf uint32) []cacheSpec {
 	var all []cacheSpec
 	for sub := range uint32(maxSub) {

@@ -56,7 +56,7 @@ func (p processor) ident() ident {
 // displayVersion adds the extended fields of leaf 1 EAX to family and model.
 // Intel adds the extended family at base family 0xf and the extended model at
 // 6 and 0xf (SDM vol. 2A, CPUID, "EAX = 01H"); AMD both at 0xf (APM vol. 3,
-// E.3.2); the Centaur and Zhaoxin parts use the model's at 6 and 7.
+// Fn0000_0001 EAX); the Centaur and Zhaoxin parts use the model's at 6 and 7.
 func displayVersion(v uint32, amd, centaur bool) (family, model, stepping int) {
 	base := field(v, 11, 8)
 	family, model, stepping = int(base), int(field(v, 7, 4)), int(field(v, 3, 0))

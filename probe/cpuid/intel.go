@@ -54,7 +54,7 @@ func (p processor) intelLevels(leaf uint32) (place, bool) {
 	return at, true
 }
 
-// intelLegacyShifts is the way before leaf 0xb (SDM vol. 3A 10.9.5): a package
+// intelLegacyShifts is the way before leaf 0xb (SDM vol. 3A, multiple-processor management): a package
 // reserves the ids of leaf 1, and of these leaf 4 EAX[31:26]+1 are cores.
 func (p processor) intelLegacyShifts() (core, pkg uint) {
 	cores := uint(0)

@@ -46,7 +46,7 @@ type level struct {
 
 // levels reads leaf 0xb, 0x1f or 0x80000026: EAX[4:0] is a shift of the APIC
 // id, ECX[15:8] what the level is, and kind 0 ends the list (Intel SDM vol. 2A
-// table 3-8; AMD APM vol. 3 E.4.20). The leaf is not there where sub-leaf 0
+// table 3-8; AMD APM vol. 3 appendix E, Fn8000_0026). The leaf is not there where sub-leaf 0
 // counts no logical processor. Shifts that fall are garbage and end the list.
 func (p processor) levels(leaf uint32) (all []level, apic uint32) {
 	for sub := range uint32(maxSub) {
