@@ -37,11 +37,18 @@ func (t *Topology) Arrange() {
 			t.Dies[i].Package = t.Packages[p].ID
 		}
 	}
+	// An object's place is that of its first CPU; a core outside all objects of
+	// a level stands for itself.
+	places := [][]cpuset.CPU{
+		firsts(packageOf, t.Packages, func(p Package) cpuset.Set { return p.CPUs }),
+		firsts(dieOf, t.Dies, func(d Die) cpuset.Set { return d.CPUs }),
+		firsts(clusterOf, t.Clusters, func(g Group) cpuset.Set { return g.CPUs }),
+	}
 	slices.SortStableFunc(t.Cores, func(a, b Core) int {
 		x, y := a.CPUs.First(), b.CPUs.First()
-		for _, of := range [][]int32{packageOf, dieOf, clusterOf} {
-			if of[x] != of[y] {
-				return int(of[x] - of[y])
+		for _, place := range places {
+			if place[x] != place[y] {
+				return int(place[x] - place[y])
 			}
 		}
 		return int(x - y)
@@ -88,6 +95,17 @@ func owners[T any](size int, objects []T, cpus func(T) cpuset.Set) []int32 {
 		}
 	}
 	return of
+}
+
+// firsts tells for each CPU the first CPU of the object that holds it.
+func firsts[T any](of []int32, objects []T, cpus func(T) cpuset.Set) []cpuset.CPU {
+	out := make([]cpuset.CPU, len(of))
+	for c, i := range of {
+		if out[c] = cpuset.CPU(c); i >= 0 {
+			out[c] = cpus(objects[i]).First()
+		}
+	}
+	return out
 }
 
 // nameKinds writes each kind's name on its cores.
