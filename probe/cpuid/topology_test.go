@@ -59,7 +59,7 @@ L2 unified 1024 KiB, 16 ways of 64: 0 1 2 3
 `,
 		"hybrid": `package 0: 0-5
 cluster 0: 3-4
-cores: 0-1 2 5 3 4
+cores: 0-1 2 3 4 5
 L1 data 48 KiB, 12 ways of 64: 0-1 2
 L1 data 32 KiB, 8 ways of 64: 3 4 5
 L1 instruction 32 KiB, 8 ways of 64: 0-1 2 3 4 5
