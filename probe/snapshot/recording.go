@@ -88,6 +88,7 @@ func (d *recordingDir) Open(name string) (root.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.tree.addFolder(inner.Path()) // an empty one is an answer too
 	return &recordingDir{Dir: inner, tree: d.tree}, nil
 }
 
@@ -118,18 +119,14 @@ func (d *recordingDir) ReadLink(name string) (string, error) {
 	return target, err
 }
 
-// Names remembers the folder, so that an empty one is in the replay too.
-func (d *recordingDir) Names() ([]string, error) {
-	names, err := d.Dir.Names()
-	if err == nil {
-		full := d.tree.real(path.Join(d.Path(), "."))
-		d.tree.mu.Lock()
-		if _, known := d.tree.entries[full]; !known {
-			d.tree.entries[full] = entry{folder: true}
-		}
-		d.tree.mu.Unlock()
+// addFolder remembers a folder by its path without links.
+func (t *recording) addFolder(name string) {
+	full := t.real(path.Join(name, "inside"))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if dir := path.Dir(full); dir != "/" {
+		t.entries[dir] = entry{folder: true}
 	}
-	return names, err
 }
 
 // names lists a folder's plain files.
