@@ -113,10 +113,11 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 			f.devices = readDevices(r)
 		}
 	})
-	if source.Root.Live && onX86 && source.wants(Cores|Caches|Kinds|Identity) {
-		wait.Go(func() { f.cpuid = readCPUID(ctx, source, *f.affinity, &lists[3]) })
-	}
 	wait.Wait()
+	if source.Root.Live && onX86 && source.wants(Cores|Caches|Kinds|Identity) {
+		// By itself: a thread that is pinned to a busy CPU waits.
+		f.cpuid = readCPUID(ctx, source, *f.affinity, &lists[3])
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
