@@ -189,5 +189,5 @@ func (m *Machine) fromDump(source Source) {
 	m.CPU = source.dump.Identity()
 	m.Host = Host{OS: "linux", Arch: "x86_64", Hypervisor: hypervisorName(source.dump.Hypervisor())}
 	m.budget()
-	m.Findings = found.All()
+	m.Findings = found.Report()
 }

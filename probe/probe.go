@@ -114,7 +114,8 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 		}
 	})
 	wait.Wait()
-	if source.Root.Live && onX86 && source.wants(Cores|Caches|Kinds|Identity) {
+	missing := source.wants(Cores) && len(f.sysfs.Cores) == 0 || source.wants(Caches) && len(f.sysfs.Caches) == 0
+	if source.Root.Live && onX86 && (source.wants(Kinds|Identity) || missing) {
 		// By itself: a thread that is pinned to a busy CPU waits.
 		f.cpuid = readCPUID(ctx, source, *f.affinity, &lists[3])
 	}
@@ -130,7 +131,7 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 		found.Append(lists[i].All()...)
 	}
 	m.judge(&f, &found)
-	m.Findings = found.All()
+	m.Findings = found.Report()
 	return nil
 }
 

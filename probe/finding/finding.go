@@ -2,7 +2,10 @@
 // stable code for programs, a sentence for people, and the evidence.
 package finding
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Severity says how much a finding matters.
 type Severity string
@@ -18,6 +21,8 @@ type Finding struct {
 	Severity Severity `json:"severity" yaml:"severity"` // see the constants
 	Message  string   `json:"message" yaml:"message"`   // one sentence for a person
 	Evidence []string `json:"evidence,omitempty" yaml:"evidence,omitempty"`
+	// Omitted counts the evidence left out; [List.Report] turns it into words.
+	Omitted int `json:"-" yaml:"-"`
 }
 
 // Codes that more than one source reports.
@@ -34,14 +39,11 @@ const maxEvidence = 8
 
 // List collects findings; the zero value is ready. Findings that differ only
 // in their evidence become one.
-type List struct {
-	found []Finding
-	more  []int // evidence left out, by finding
-}
+type List struct{ found []Finding }
 
 // Add reports a finding with a formatted message.
 func (l *List) Add(code string, severity Severity, evidence []string, format string, args ...any) {
-	l.add(Finding{code, severity, fmt.Sprintf(format, args...), evidence})
+	l.add(Finding{Code: code, Severity: severity, Message: fmt.Sprintf(format, args...), Evidence: evidence})
 }
 
 // Append takes over the findings of another source.
@@ -62,21 +64,30 @@ func (l *List) add(f Finding) {
 	if at < 0 {
 		at = len(l.found)
 		l.found = append(l.found, Finding{Code: f.Code, Severity: f.Severity, Message: f.Message})
-		l.more = append(l.more, 0)
 	}
-	room := max(0, maxEvidence-len(l.found[at].Evidence))
-	keep := min(room, len(f.Evidence))
-	l.found[at].Evidence = append(l.found[at].Evidence, f.Evidence[:keep]...)
-	l.more[at] += len(f.Evidence) - keep
+	to := &l.found[at]
+	to.Omitted += f.Omitted
+	for _, e := range f.Evidence {
+		switch {
+		case slices.Contains(to.Evidence, e):
+		case len(to.Evidence) < maxEvidence:
+			to.Evidence = append(to.Evidence, e)
+		default:
+			to.Omitted++
+		}
+	}
 }
 
-// All returns what was collected, in order.
-func (l *List) All() []Finding {
-	out := make([]Finding, len(l.found))
-	for i, f := range l.found {
-		out[i] = f
-		if n := l.more[i]; n > 0 {
-			out[i].Evidence = append(f.Evidence[:len(f.Evidence):len(f.Evidence)], fmt.Sprintf("and %d more", n))
+// All returns what was collected, in order, for another list to take over.
+func (l *List) All() []Finding { return l.found }
+
+// Report returns what was collected, in order, for a reader.
+func (l *List) Report() []Finding {
+	out := slices.Clone(l.found)
+	for i := range out {
+		if f := &out[i]; f.Omitted > 0 {
+			f.Evidence = append(slices.Clone(f.Evidence), fmt.Sprintf("and %d more", f.Omitted))
+			f.Omitted = 0
 		}
 	}
 	return out
