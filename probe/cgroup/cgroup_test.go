@@ -210,7 +210,7 @@ func TestLayouts(t *testing.T) {
 			codes = append(codes, f.Code)
 		}
 		if got != c.want || strings.Join(chain, "; ") != c.chain || strings.Join(codes, " ") != c.findings {
-			t.Errorf("%s:\n got %s\n     %s\n     %s\nwant %s\n     %s\n     %s", c.name,
+			t.Errorf("%s:\n got %s\n     %s\n     %v\nwant %s\n     %s\n     %s", c.name,
 				got, strings.Join(chain, "; "), found, c.want, c.chain, c.findings)
 		}
 	}
