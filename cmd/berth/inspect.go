@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bufio"
+	"io"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+
+	"berth/probe"
+)
+
+type inspectOptions struct {
+	machine                machineFlags
+	format                 choice
+	extended               string
+	columns, caches        bool
+	full, logical, allCPUs bool
+}
+
+func newInspectCmd() *cobra.Command {
+	o := &inspectOptions{format: choice{"text", []string{"text", "json", "yaml"}}}
+	cmd := &cobra.Command{
+		Use:   "inspect",
+		Short: "Show the machine as this process sees it",
+		Long: `Show what this process may use, what limits it, and how the machine's CPUs share
+cores, caches and memory. Where two sources disagree, both answers are shown.`,
+		Example: `  berth inspect                         for people
+  berth inspect -o json                 for programs; see berth schema inspect
+  berth inspect -e                      a row per CPU
+  berth inspect -e=CPU,L#CORE,NODE      these columns
+  berth inspect -e=+SIBLINGS            one more
+  berth inspect --caches                a row per sort of cache
+  berth inspect --sysroot node7.tar.gz  another machine, from its files`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.VarP(&o.format, "output", "o", "how to print")
+	flags.StringVarP(&o.extended, "extended", "e", "", "a row per CPU; `=COLUMNS` picks the columns, =+COLUMNS adds to the usual ones")
+	flags.Lookup("extended").NoOptDefVal = "+"
+	flags.BoolVar(&o.columns, "columns", false, "list the columns that --extended knows")
+	flags.BoolVar(&o.caches, "caches", false, "a row per sort of cache")
+	flags.BoolVar(&o.full, "full", false, "fold nothing and leave nothing out")
+	flags.BoolVar(&o.logical, "logical", false, "number CPUs and cores in the machine's order (L#), in text and tables")
+	flags.BoolVar(&o.allCPUs, "cpuid-all", false, "read CPUID on isolated and nohz_full CPUs too, which disturbs what runs there")
+	o.machine.bind(cmd)
+	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
+	must(cmd.RegisterFlagCompletionFunc("extended", completeColumns))
+	return cmd
+}
+
+// check finds flags that cannot work together.
+func (o *inspectOptions) check(cmd *cobra.Command) error {
+	if err := atMostOne(cmd, "extended", "caches", "columns"); err != nil {
+		return err
+	}
+	if o.format.value != "text" {
+		for _, name := range [...]string{"extended", "caches", "columns", "full", "logical"} {
+			if cmd.Flags().Changed(name) {
+				return usage("-o "+o.format.value+" always holds everything; leave --"+name+" out",
+					"--%s shapes text, and the output is %s", name, o.format.value)
+			}
+		}
+	}
+	if o.allCPUs && !o.machine.live() {
+		return usage("leave --cpuid-all out", "--cpuid-all reads this machine's CPUID, and another machine is asked for")
+	}
+	return nil
+}
+
+func (o *inspectOptions) run(cmd *cobra.Command) error {
+	if err := o.check(cmd); err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	if o.columns {
+		listColumns(out)
+		return out.Flush()
+	}
+	columns, err := parseColumns(o.extended)
+	if err != nil {
+		return err
+	}
+	source, err := o.machine.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	source.EveryCPUID = o.allCPUs
+	switch {
+	case cmd.Flags().Changed("extended"):
+		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.NUMA | probe.Kinds
+	case o.caches:
+		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.Kinds
+	}
+	m, err := probe.Probe(cmd.Context(), source)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.format.value == "json":
+		err = writeJSON(out, m)
+	case o.format.value == "yaml":
+		err = writeYAML(out, m)
+	case cmd.Flags().Changed("extended"):
+		err = extendedView(out, &m.Topology, columns, o.logical)
+	case o.caches:
+		err = cachesView(out, &m.Topology)
+	default:
+		err = textView(out, m, textOptions{
+			title: o.machine.title(m), live: o.machine.live(), full: o.full, logical: o.logical,
+			screen: screenOf(cmd.OutOrStdout()),
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func writeYAML(w io.Writer, m *probe.Machine) error {
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(m); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// must is for calls that fail only if berth itself is put together wrongly.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

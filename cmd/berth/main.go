@@ -1,0 +1,76 @@
+// Berth finds a berth for every thread: it says what a process may use of its
+// machine, how many workers fit a workload and where, and whether that is true.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the whole program; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	root := newRootCmd()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(context.Background())
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "berth: %v\n", err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		if usage.hint != "" {
+			fmt.Fprintf(stderr, "hint: %s\n", usage.hint)
+		}
+		return 2
+	}
+	return 1
+}
+
+func newRootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "berth COMMAND",
+		Short: "Find a berth for every thread",
+		Long: `berth says what this process may use of its machine, how many workers a
+workload should have and where, and whether that holds when it runs.
+
+CPU numbers are Linux numbers everywhere. Data goes to standard output, all else
+to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
+		Example: `  berth inspect                   what this process may use, and the machine's tree
+  berth inspect -o json           the same for programs
+  make -j"$(berth nproc)"         as many jobs as the CPU budget carries`,
+		Version:       version(),
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("berth {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(fmt.Sprintf("`%s --help` lists the flags", cmd.CommandPath()), "%w", err)
+	})
+	root.AddCommand(
+		newInspectCmd(),
+		newNprocCmd(),
+		newSchemaCmd(),
+	)
+	return root
+}
+
+// version is that of the module, as the go command stamped it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return strings.Trim(info.Main.Version, "()")
+	}
+	return "devel"
+}

@@ -1,0 +1,617 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"berth/probe"
+	"berth/probe/cgroup"
+	"berth/probe/cpuset"
+	"berth/probe/finding"
+	"berth/probe/topology"
+)
+
+type textOptions struct {
+	title         string // for the processor
+	live          bool   // the machine is the reader's own
+	full, logical bool
+	screen        screen
+}
+
+// textView prints a machine for a person: the answer first, then what explains
+// it. Sections with nothing to say are not there.
+func textView(w *bufio.Writer, m *probe.Machine, o textOptions) error {
+	p := &page{w: w, screen: o.screen}
+	for _, line := range wrap(headline(m, o.title), " · ", o.screen.width) {
+		p.line(p.paint(bold, line))
+	}
+	for _, line := range wrap(mayUse(m, o), " ", o.screen.width) {
+		if line != "" {
+			p.line(p.paint(bold, line))
+		}
+	}
+	if s := surroundings(m); s != "" {
+		p.wrapped(s, " · ", "")
+	}
+
+	t := newTree(&m.Topology)
+	if len(t.tops) > 0 {
+		p.gap()
+		view := treeView{screen: o.screen, machine: m, full: o.full, logical: o.logical}
+		view.print(p, t)
+	}
+	numaSection(p, &m.Topology, t.across, o.full)
+	kindSection(p, &m.Topology)
+	aside(p, &m.Topology)
+	limitSection(p, &m.Limits)
+	deviceSection(p, m, o.full)
+	findingSection(p, m.Findings, o.full)
+	return p.w.Flush()
+}
+
+// page is a text being printed; errors of writing wait in the buffer.
+type page struct {
+	screen
+	w   *bufio.Writer
+	any bool
+}
+
+func (p *page) line(s string) {
+	p.any = true
+	io.WriteString(p.w, strings.TrimRight(s, " "))
+	p.w.WriteByte('\n')
+}
+
+func (p *page) gap() {
+	if p.any {
+		p.w.WriteByte('\n')
+	}
+}
+
+func (p *page) heading(s string) {
+	p.gap()
+	p.line(p.paint(bold, s))
+}
+
+// wrapped prints text with all lines but the first indented.
+func (p *page) wrapped(text, separator, indent string) {
+	lines := wrap(text, separator, p.width-runes(indent))
+	for i, line := range lines {
+		if i > 0 {
+			line = indent + line
+		}
+		p.line(line)
+	}
+}
+
+// table prints rows in columns, two spaces in; the last column wraps.
+func (p *page) table(rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], runes(cell))
+		}
+	}
+	for _, row := range rows {
+		line := "  "
+		for i, cell := range row {
+			if i < len(row)-1 {
+				line += pad(cell, widths[i]) + "  "
+				continue
+			}
+			indent := runes(line)
+			lines := wrap(cell, ", ", max(p.width-indent, 20))
+			p.line(line + lines[0])
+			for _, more := range lines[1:] {
+				p.line(strings.Repeat(" ", indent) + more)
+			}
+		}
+	}
+}
+
+func headline(m *probe.Machine, title string) string {
+	t := &m.Topology
+	title = strings.Join(strings.Fields(strings.NewReplacer("(R)", "", "(TM)", "", "(tm)", "", "(r)", "").Replace(title)), " ")
+	parts := []string{title}
+
+	var counts []string
+	if n := len(t.Packages); n > 0 {
+		counts = append(counts, count(n, "package"))
+	}
+	if n := len(t.Cores); n > 0 {
+		cores := count(n, "core")
+		if len(t.CoreKinds) > 1 {
+			var kinds []string
+			for _, k := range t.CoreKinds {
+				kinds = append(kinds, fmt.Sprintf("%d %s", coresOf(t, k), k.Name))
+			}
+			cores += " (" + strings.Join(kinds, " + ") + ")"
+		}
+		counts = append(counts, cores)
+	}
+	cpus := count(t.Online.Len(), "CPU")
+	if n := t.Offline.Len(); n > 0 {
+		cpus += fmt.Sprintf(" and %d offline", n)
+	}
+	parts = append(parts, strings.Join(append(counts, cpus), ", "))
+
+	if level, n := lastLevel(t); n > 1 {
+		parts = append(parts, fmt.Sprintf("%d L%d groups", n, level))
+	}
+	if s := memory(m); s != "" {
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, " · ")
+}
+
+func coresOf(t *topology.Topology, k topology.Kind) int {
+	n := 0
+	for _, c := range t.Cores {
+		if c.Kind == k.Name {
+			n++
+		}
+	}
+	return n
+}
+
+// lastLevel is the highest level of cache, and how many there are of it.
+func lastLevel(t *topology.Topology) (level, n int) {
+	for _, c := range t.Caches {
+		switch {
+		case c.Level > level:
+			level, n = c.Level, 1
+		case c.Level == level:
+			n++
+		}
+	}
+	if level < 2 {
+		return 0, 0
+	}
+	return level, n
+}
+
+func memory(m *probe.Machine) string {
+	nodes := m.Topology.NUMANodes
+	var total int64
+	bare := 0
+	for _, n := range nodes {
+		if n.MemoryBytes != nil {
+			total += *n.MemoryBytes
+		}
+		if n.CPUs.IsEmpty() {
+			bare++
+		}
+	}
+	if m.Host.MemoryBytes != nil {
+		total = *m.Host.MemoryBytes
+	}
+	in := ""
+	if len(nodes) > 1 {
+		in = count(len(nodes), "node")
+		if bare > 0 {
+			in += fmt.Sprintf(" (%d without CPUs)", bare)
+		}
+	}
+	switch {
+	case total > 0 && in != "":
+		return memorySize(total) + " in " + in
+	case total > 0:
+		return memorySize(total)
+	}
+	return in
+}
+
+// mayUse is the answer: how many CPUs, how much of their time and of the
+// memory, and what decides that.
+func mayUse(m *probe.Machine, o textOptions) string {
+	t, l := &m.Topology, &m.Limits
+	if l.Affinity == nil && l.CPUSet == nil && l.QuotaCPUs == nil && l.MemoryBytes == nil {
+		return "" // a description or a CPUID dump: there is no process
+	}
+	who, itself := "You", "this process"
+	if !o.live {
+		who, itself = "The process that was recorded", "it"
+	}
+	total, n := t.Online.Len(), t.Allowed.Len()
+	var bound []string
+	use := "all " + count(total, "CPU")
+	switch {
+	case n == 0:
+		return who + " may use no CPU at all."
+	case n < total:
+		use = fmt.Sprintf("%d of %s", n, count(total, "CPU"))
+		if len(t.Cores) > 0 {
+			use += " on " + count(allowedCores(t), "core")
+		}
+		use += " (" + shorten(t.Allowed.String(), ",", max(24, o.screen.width/2)) + ")"
+		bound = append(bound, binder(l.Chain, "cpuset"))
+	case total == 1:
+		use = "the one CPU"
+	}
+	if l.QuotaCPUs != nil && *l.QuotaCPUs < float64(n) {
+		use += ", and the time of " + cpuTime(*l.QuotaCPUs)
+		bound = append(bound, binder(l.Chain, "cpus"))
+	}
+	if tightMemory(m) {
+		use += ", and " + memorySize(*l.MemoryBytes) + " of memory"
+		bound = append(bound, binder(l.Chain, "memory_bytes"))
+	}
+	most := ""
+	if slices.ContainsFunc(m.Findings, func(f finding.Finding) bool { return f.Code == "limits-hidden-above" }) {
+		most = " at most"
+	}
+	bound = slices.DeleteFunc(bound, func(s string) bool { return s == "" })
+	switch {
+	case len(bound) > 0:
+		return fmt.Sprintf("%s may use%s %s — bound by %s", who, most, use, strings.Join(bound, " and "))
+	case n == total && most == "":
+		return fmt.Sprintf("%s may use %s; nothing limits %s.", who, use, itself)
+	}
+	return fmt.Sprintf("%s may use%s %s.", who, most, use)
+}
+
+func tightMemory(m *probe.Machine) bool {
+	limit := m.Limits.MemoryBytes
+	return limit != nil && (m.Host.MemoryBytes == nil || *limit < *m.Host.MemoryBytes)
+}
+
+// binder names the limit of a resource that decides.
+func binder(chain []cgroup.Link, resource string) string {
+	for _, l := range chain {
+		if l.Resource == resource && l.Binding {
+			switch {
+			case l.Source == "affinity":
+				return "the affinity mask"
+			case l.Path != "":
+				return l.Source + " of " + l.Path
+			}
+			return l.Source
+		}
+	}
+	return ""
+}
+
+func surroundings(m *probe.Machine) string {
+	var parts []string
+	system := ""
+	if m.Host.Kernel != "" {
+		system = "Linux " + m.Host.Kernel
+	}
+	if m.Host.Arch != "" && system != "" {
+		system += " " + m.Host.Arch
+	}
+	if system != "" {
+		parts = append(parts, system)
+	}
+	if h := m.Host.Hypervisor; h == "unknown" {
+		parts = append(parts, "virtual machine")
+	} else if h != "" {
+		parts = append(parts, h+" virtual machine")
+	}
+	if c := m.Host.Container; c != "" {
+		parts = append(parts, c+" container")
+	}
+	return strings.Join(parts, " · ")
+}
+
+// numaSection prints each node's memory and distances. The CPUs of a node are
+// in the tree, but for nodes that lie across its objects.
+func numaSection(p *page, t *topology.Topology, across map[int]bool, full bool) {
+	nodes := t.NUMANodes
+	if len(nodes) < 2 {
+		return
+	}
+	known := slices.ContainsFunc(nodes, func(n topology.NUMA) bool {
+		return n.MemoryBytes != nil || len(n.Distances) > 0 || n.CPUs.IsEmpty() || across[n.ID]
+	})
+	if !known {
+		return
+	}
+	// A matrix where it fits, else nodes that see the others alike in one row.
+	matrix := full || len(nodes) <= 8 && 40+5*len(nodes) <= p.width
+	if !matrix {
+		p.heading("NUMA nodes")
+		p.table(nodeGroups(nodes, across))
+		return
+	}
+	p.heading("NUMA")
+	var rows [][]string
+	wide := slices.ContainsFunc(nodes, func(n topology.NUMA) bool { return len(n.Distances) == len(nodes) })
+	if wide {
+		var ids []string
+		for _, n := range nodes {
+			ids = append(ids, fmt.Sprintf("%4d", n.ID))
+		}
+		rows = append(rows, []string{"", "memory", "distance to" + strings.Join(ids, "")})
+	}
+	for _, n := range nodes {
+		var line strings.Builder
+		if wide {
+			line.WriteString(pad("", len("distance to")))
+		}
+		for i, d := range n.Distances {
+			fmt.Fprintf(&line, "%*d", max(4, len(strconv.Itoa(nodes[min(i, len(nodes)-1)].ID))), d)
+		}
+		cells := line.String()
+		if extra := nodeExtra(n, across); extra != "" {
+			cells += "  " + extra
+		}
+		rows = append(rows, []string{fmt.Sprintf("node %d", n.ID), nodeMemory(n), cells})
+	}
+	p.table(rows)
+}
+
+func nodeExtra(n topology.NUMA, across map[int]bool) string {
+	switch {
+	case n.CPUs.IsEmpty():
+		return "no CPUs"
+	case across[n.ID]:
+		return cpuWord(n.CPUs)
+	}
+	return ""
+}
+
+func nodeMemory(n topology.NUMA) string {
+	if n.MemoryBytes == nil {
+		return "-"
+	}
+	return memorySize(*n.MemoryBytes)
+}
+
+// nodeGroups sums up nodes that have CPUs or none alike and see the same
+// distances.
+func nodeGroups(nodes []topology.NUMA, across map[int]bool) [][]string {
+	type group struct {
+		ids            []int
+		least, most    int64
+		distance, more string
+	}
+	var groups []*group
+	for _, n := range nodes {
+		g := &group{distance: distances(n.Distances), more: nodeExtra(n, across)}
+		i := slices.IndexFunc(groups, func(o *group) bool { return o.distance == g.distance && o.more == g.more })
+		if i < 0 {
+			groups = append(groups, g)
+		} else {
+			g = groups[i]
+		}
+		if n.MemoryBytes != nil {
+			if g.ids == nil || *n.MemoryBytes < g.least {
+				g.least = *n.MemoryBytes
+			}
+			g.most = max(g.most, *n.MemoryBytes)
+		}
+		g.ids = append(g.ids, n.ID)
+	}
+	var rows [][]string
+	for _, g := range groups {
+		memory := "-"
+		if g.most > 0 {
+			memory = memorySize(g.most)
+			if least := memorySize(g.least); least != memory {
+				memory = least + " to " + memory
+			}
+			if len(g.ids) > 1 {
+				memory += " each"
+			}
+		}
+		name := "node "
+		if len(g.ids) > 1 {
+			name = "nodes "
+		}
+		rows = append(rows, []string{name + numbers(g.ids), memory, strings.TrimSpace(g.distance + "  " + g.more)})
+	}
+	return rows
+}
+
+// distances counts equal distances: "distance 10, 22 × 3, 28 × 60".
+func distances(list []int) string {
+	if len(list) == 0 {
+		return ""
+	}
+	sorted := slices.Sorted(slices.Values(list))
+	var parts []string
+	for i := 0; i < len(sorted); {
+		j := i
+		for j < len(sorted) && sorted[j] == sorted[i] {
+			j++
+		}
+		part := strconv.Itoa(sorted[i])
+		if j-i > 1 {
+			part += fmt.Sprintf(" × %d", j-i)
+		}
+		parts = append(parts, part)
+		i = j
+	}
+	return "distance " + strings.Join(parts, ", ")
+}
+
+// kindSection says how kinds of cores differ, and who says so.
+func kindSection(p *page, t *topology.Topology) {
+	if len(t.CoreKinds) < 2 {
+		return
+	}
+	p.heading("Core kinds")
+	var rows [][]string
+	for _, k := range t.CoreKinds {
+		n := count(k.CPUs.Len(), "CPU")
+		if k.Threads > 1 {
+			n += fmt.Sprintf(", %d a core", k.Threads)
+		}
+		var facts []string
+		if k.Model != "" && k.Model != k.Name {
+			facts = append(facts, k.Model)
+		}
+		if k.MaxKHz != nil {
+			facts = append(facts, "up to "+decimal(float64(*k.MaxKHz)/1e6, 2)+" GHz")
+		}
+		if k.Capacity != nil {
+			facts = append(facts, "capacity "+strconv.Itoa(*k.Capacity))
+		}
+		facts = append(facts, "says "+k.Source)
+		rows = append(rows, []string{k.Name, n, k.CPUs.String(), strings.Join(facts, ", ")})
+	}
+	p.table(rows)
+}
+
+// aside lists the CPUs that are not like the others.
+func aside(p *page, t *topology.Topology) {
+	var rows [][]string
+	if !t.Offline.IsEmpty() {
+		rows = append(rows, []string{"offline", t.Offline.String()})
+	}
+	if t.Isolated != nil && !t.Isolated.IsEmpty() {
+		rows = append(rows, []string{"isolated", t.Isolated.String()})
+	}
+	if t.NohzFull != nil && !t.NohzFull.IsEmpty() {
+		rows = append(rows, []string{"tickless", t.NohzFull.String() + " (nohz_full)"})
+	}
+	if len(rows) > 0 {
+		p.heading("CPUs apart")
+		p.table(rows)
+	}
+}
+
+// limitSection prints the chain, from the process outwards.
+func limitSection(p *page, l *probe.Limits) {
+	if len(l.Chain) == 0 {
+		return
+	}
+	p.heading("Limits, the nearest to the process first")
+	var rows [][]string
+	for _, link := range l.Chain {
+		name, value := limitText(link)
+		from := link.Source
+		if link.Path != "" {
+			from += " of " + link.Path
+		}
+		if link.Binding {
+			from += "  ← decides"
+		}
+		rows = append(rows, []string{name, shorten(value, ",", max(24, p.width/3)), from})
+	}
+	if l.QuotaPeriodMS != nil {
+		text := "quota periods of " + decimal(*l.QuotaPeriodMS, 3) + " ms"
+		if t := l.Throttled; t != nil && t.Periods > 0 {
+			text += fmt.Sprintf("; throttled in %d of them, %s s in all", t.Periods, decimal(t.MS/1000, 1))
+		}
+		p.table(rows)
+		p.line("  " + text)
+		return
+	}
+	p.table(rows)
+}
+
+func limitText(l cgroup.Link) (name, value string) {
+	name = l.Resource
+	switch limit := l.Limit.(type) {
+	case float64:
+		return "time", cpuTime(limit) + " CPUs"
+	case cpuset.Set:
+		return "CPUs", limit.String()
+	case int64:
+		if l.Resource == "memory_bytes" {
+			return "memory", memorySize(limit)
+		}
+	}
+	return name, fmt.Sprint(l.Limit)
+}
+
+// deviceSection prints devices by where they are.
+func deviceSection(p *page, m *probe.Machine, full bool) {
+	if len(m.Devices) == 0 {
+		return
+	}
+	p.heading("Devices")
+	type place struct{ kind, near string }
+	names := map[place][]string{}
+	var places []place
+	for _, d := range m.Devices {
+		at := place{d.Kind, near(&m.Topology, d)}
+		name := d.Name
+		if full && d.PCI != "" && d.PCI != d.Name {
+			name += " (" + d.PCI + ")"
+		}
+		if names[at] == nil {
+			places = append(places, at)
+		}
+		names[at] = append(names[at], name)
+	}
+	slices.SortStableFunc(places, func(a, b place) int { return cmp.Compare(a.kind, b.kind) })
+	var rows [][]string
+	for _, at := range places {
+		rows = append(rows, []string{at.kind, at.near, strings.Join(names[at], ", ")})
+	}
+	p.table(rows)
+}
+
+func near(t *topology.Topology, d probe.Device) string {
+	switch {
+	case d.NUMANode != nil && len(t.NUMANodes) > 1:
+		return fmt.Sprintf("node %d", *d.NUMANode)
+	case !d.LocalCPUs.IsEmpty() && !t.Online.SubsetOf(d.LocalCPUs):
+		return cpuWord(d.LocalCPUs)
+	case len(t.NUMANodes) > 1:
+		return "node unknown"
+	}
+	return ""
+}
+
+// findingSection prints what the reader should know, the grave first.
+func findingSection(p *page, found []finding.Finding, full bool) {
+	if len(found) == 0 {
+		return
+	}
+	p.gap()
+	found = slices.Clone(found)
+	slices.SortStableFunc(found, func(a, b finding.Finding) int {
+		return cmp.Compare(gravity(a.Severity), gravity(b.Severity))
+	})
+	for _, f := range found {
+		mark, colour := "·", ""
+		if f.Severity == finding.Warning {
+			mark, colour = "!", yellow
+		}
+		head := mark + " " + f.Code
+		lines := wrap(head+"  "+f.Message, " ", p.width-2)
+		lines[0] = p.paint(colour, head) + strings.TrimPrefix(lines[0], head)
+		p.line(lines[0])
+		for _, l := range lines[1:] {
+			p.line("  " + l)
+		}
+		for i, e := range f.Evidence {
+			if most := 3; !full && i == most && len(f.Evidence) > most+1 {
+				p.line(p.paint(dim, fmt.Sprintf("    and %d more: --full", len(f.Evidence)-most)))
+				break
+			}
+			if full {
+				p.wrapped("    "+e, " ", "      ")
+			} else {
+				p.line(p.paint(dim, "    "+cut(e, p.width-4)))
+			}
+		}
+	}
+}
+
+func gravity(s finding.Severity) int {
+	if s == finding.Warning {
+		return 0
+	}
+	return 1
+}
+
+// cut ends a line that is too long with "…".
+func cut(s string, width int) string {
+	if runes(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:width-1]) + "…"
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// usageError is a mistake of the user's: exit status 2, and a hint at what to
+// do instead.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usage(hint, format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...), hint}
+}
+
+// noArgs is for commands that take flags only.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := fmt.Sprintf("`%s --help` shows its flags", cmd.CommandPath())
+	if f := cmd.Flags().Lookup("extended"); f != nil && f.Changed {
+		hint = "the columns follow an equals sign: --extended=" + args[0]
+	}
+	return usage(hint, "%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
+}
+
+// noSuchCommand is the root's: what stands there was meant as a command.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "`berth --help` lists the commands"
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usage(hint, "there is no command %q", args[0])
+}
+
+// choice is a flag that takes one of a few words.
+type choice struct {
+	value string
+	of    []string
+}
+
+func (c *choice) String() string { return c.value }
+func (c *choice) Type() string   { return strings.Join(c.of, "|") }
+
+func (c *choice) Set(word string) error {
+	for _, w := range c.of {
+		if w == word {
+			c.value = word
+			return nil
+		}
+	}
+	return fmt.Errorf("it is one of %s", strings.Join(c.of, ", "))
+}
+
+func (c *choice) complete(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return c.of, cobra.ShellCompDirectiveNoFileComp
+}
+
+// atMostOne refuses flags that ask for different things at once.
+func atMostOne(cmd *cobra.Command, names ...string) error {
+	first := ""
+	for _, name := range names {
+		switch {
+		case !cmd.Flags().Changed(name):
+		case first == "":
+			first = name
+		default:
+			return usage("give one of them", "--%s and --%s ask for different things", first, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+func runes(s string) int { return utf8.RuneCountInString(s) }
+
+// wrap breaks text into lines of at most width runes, where it may break: at
+// the separator, which stays at the end of a line without its last space. A
+// piece that is too long alone keeps a line of its own.
+func wrap(text, separator string, width int) []string {
+	end := strings.TrimRight(separator, " ")
+	var lines []string
+	line := ""
+	for i, piece := range strings.Split(text, separator) {
+		switch {
+		case i == 0:
+			line = piece
+		case runes(line)+runes(separator)+runes(piece) <= width:
+			line += separator + piece
+		default:
+			lines = append(lines, line+end)
+			line = piece
+		}
+	}
+	return append(lines, line)
+}
+
+// shorten cuts a list after the last item that leaves room for "…".
+func shorten(list, separator string, width int) string {
+	if runes(list) <= width {
+		return list
+	}
+	short := ""
+	for i, item := range strings.Split(list, separator) {
+		next := item
+		if i > 0 {
+			next = short + separator + item
+		}
+		if i > 0 && runes(next)+runes(separator)+1 > width {
+			break
+		}
+		short = next
+	}
+	return short + separator + "…"
+}
+
+// spread joins items, leaving out as many before the last as it takes to fit.
+func spread(items []string, width int) string {
+	const bar = " | "
+	all := strings.Join(items, bar)
+	if len(items) < 3 || runes(all) <= width {
+		return shorten(all, ",", width)
+	}
+	last := " … " + items[len(items)-1]
+	first := items[0]
+	for _, next := range items[1 : len(items)-1] {
+		if runes(first)+runes(bar)+runes(next)+runes(last) > width {
+			break
+		}
+		first += bar + next
+	}
+	if runes(first)+runes(last) > width {
+		return shorten(first, ",", max(8, width-2)) + " …"
+	}
+	return first + last
+}
+
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-runes(s)))
+}
