@@ -104,6 +104,7 @@ type group struct {
 // climb reads a hierarchy from the process's group up.
 func (s *scan) climb(h hierarchy) {
 	below := h.below
+	var missing []string
 	for depth := 0; ; depth++ {
 		if depth == maxDepth {
 			s.Found.Add(finding.Malformed, finding.Warning, []string{"/proc/self/cgroup: " + shorten(h.below)},
@@ -122,15 +123,21 @@ func (s *scan) climb(h hierarchy) {
 			}
 			dir.Close()
 		case root.IsMissing(err):
-			s.Found.Add(finding.Missing, finding.Warning, []string{at},
-				"The folder of a control group of this process is missing; the groups above it are read.")
+			missing = append(missing, at)
 		default:
 			s.Report(err)
 		}
 		if top {
-			return
+			break
 		}
 		below = path.Dir(below)
+	}
+	if n := len(missing); n > 0 {
+		if missing[n-1] == h.point { // a dump without control groups
+			missing = missing[n-1:]
+		}
+		s.Found.Add(finding.Missing, finding.Warning, missing,
+			"The folder of a control group of this process is missing; what it limits is not known.")
 	}
 }
 
