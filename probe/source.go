@@ -44,7 +44,8 @@ type Parts uint
 const (
 	Budget   Parts = 1 << iota // online, affinity, cpuset and CPU quota: always read
 	Cores                      // packages, dies, clusters, cores, SMT
-	Caches                     // caches
+	Caches                     // caches, their sizes and who shares them
+	Geometry                   // the line sizes and ways of caches; implies Caches
 	NUMA                       // nodes, memory, distances
 	Kinds                      // core kinds
 	Identity                   // vendor, brand, features, host
@@ -59,8 +60,11 @@ func (s Source) sysfsNeed() sysfs.Need {
 	if s.wants(Cores | Kinds) {
 		need |= sysfs.Cores
 	}
-	if s.wants(Caches | Kinds) { // low-power cores are told by their missing L3
+	if s.wants(Caches | Geometry | Kinds) { // low-power cores are told by their missing L3
 		need |= sysfs.Caches
+	}
+	if s.wants(Geometry) {
+		need |= sysfs.Geometry
 	}
 	if s.wants(NUMA) {
 		need |= sysfs.NUMA

@@ -26,8 +26,7 @@ func (s *scan) caches() {
 	var wait sync.WaitGroup
 	for i := range byIndex {
 		wait.Go(func() {
-			part := &scan{Reader: root.Reader{Dir: s.Dir, Found: &found[i]}, top: s.top, t: s.t}
-			byIndex[i] = part.cachesOf(i, s.t.Online)
+			byIndex[i] = s.part(&found[i]).cachesOf(i, s.t.Online)
 		})
 	}
 	wait.Wait()
@@ -146,6 +145,9 @@ func (s *scan) cache(c cpuset.CPU, index int) *topology.Cache {
 		} else if size > 0 {
 			out.Size = &size
 		}
+	}
+	if s.need&Geometry == 0 {
+		return out
 	}
 	if n, ok := r.Int("coherency_line_size"); ok && n > 0 { // kernels that do not know it print 0
 		line := int(n)

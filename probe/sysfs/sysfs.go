@@ -25,10 +25,11 @@ import (
 type Need uint
 
 const (
-	Cores  Need = 1 << iota // packages, dies, clusters, cores, books, drawers, SMT
-	Caches                  // caches
-	NUMA                    // nodes with memory and distances
-	Kinds                   // what tells core kinds apart
+	Cores    Need = 1 << iota // packages, dies, clusters, cores, books, drawers, SMT
+	Caches                    // caches, their sizes and who shares them
+	Geometry                  // their line sizes and ways; needs Caches
+	NUMA                      // nodes with memory and distances
+	Kinds                     // what tells core kinds apart
 )
 
 const (
@@ -59,7 +60,7 @@ func Read(r *root.Root, need Need) (*Facts, []finding.Finding) {
 		return f, found.All()
 	}
 	defer dir.Close()
-	s := &scan{Reader: root.Reader{Dir: dir, Found: &found}, top: r.Dir, t: f}
+	s := &scan{Reader: root.Reader{Dir: dir, Found: &found}, need: need, top: r.Dir, t: f}
 	s.sets()
 
 	// The parts are independent of each other and spend their time in the
@@ -67,7 +68,7 @@ func Read(r *root.Root, need Need) (*Facts, []finding.Finding) {
 	var parts []*scan
 	var wait sync.WaitGroup
 	run := func(part func(*scan)) {
-		p := &scan{Reader: root.Reader{Dir: dir, Found: &finding.List{}}, top: r.Dir, t: f}
+		p := s.part(&finding.List{})
 		parts = append(parts, p)
 		wait.Go(func() { part(p) })
 	}
@@ -94,8 +95,16 @@ func Read(r *root.Root, need Need) (*Facts, []finding.Finding) {
 // scan is one pass over the CPU directory.
 type scan struct {
 	root.Reader
-	top root.Dir // for paths outside the CPU directory
-	t   *Facts
+	need Need
+	top  root.Dir // for paths outside the CPU directory
+	t    *Facts
+}
+
+// part is the same pass with findings of its own.
+func (s *scan) part(found *finding.List) *scan {
+	p := *s
+	p.Found = found
+	return &p
 }
 
 func cpuFile(c cpuset.CPU, name string) string {

@@ -132,7 +132,7 @@ func mustParse(t *testing.T, description string) *topology.Topology {
 
 func read(t *testing.T, files map[string]string) (*sysfs.Facts, []finding.Finding) {
 	t.Helper()
-	f, found := sysfs.Read(root.FromFiles(files), sysfs.Cores|sysfs.Caches|sysfs.NUMA|sysfs.Kinds)
+	f, found := sysfs.Read(root.FromFiles(files), sysfs.Cores|sysfs.Caches|sysfs.Geometry|sysfs.NUMA|sysfs.Kinds)
 	f.Arrange()
 	return f, found
 }
