@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
@@ -12,37 +11,37 @@ import (
 	"berth/probe/topology"
 )
 
-// caches reads each cache once. A cache shared by 16 CPUs stands in 16 places,
-// under the same index as a rule: a CPU that an earlier cache of that index
-// names is not asked again. The indexes are independent of each other and are
-// read side by side.
-func (s *scan) caches() {
-	first, last := s.t.Online.First(), s.t.Online.Last()
-	if first < 0 {
+// cacheTasks reads each cache once. A cache shared by 16 CPUs stands in 16
+// places, under the same index as a rule: a CPU that an earlier cache of that
+// index names is not asked again. The indexes are independent of each other.
+func (s *scan) cacheTasks() []task {
+	if s.t.Online.IsEmpty() {
+		return nil
+	}
+	n := max(s.countIndexes(s.t.Online.First()), s.countIndexes(s.t.Online.Last()), 1)
+	s.byIndex = make([][]topology.Cache, n)
+	tasks := make([]task, n)
+	for i := range tasks {
+		tasks[i].run = func(part *scan) { part.byIndex[i] = part.cachesOf(i, s.t.Online) }
+	}
+	return tasks
+}
+
+// joinCaches makes one list of what the tasks found. A CPU between the first
+// and the last may have more caches than those; its last is asked for the next.
+func (s *scan) joinCaches() {
+	if len(s.byIndex) == 0 {
 		return
 	}
-	byIndex := make([][]topology.Cache, max(s.countIndexes(first), s.countIndexes(last), 1))
-	found := make([]finding.List, len(byIndex))
-	var wait sync.WaitGroup
-	for i := range byIndex {
-		wait.Go(func() {
-			byIndex[i] = s.part(&found[i]).cachesOf(i, s.t.Online)
-		})
-	}
-	wait.Wait()
-	for i := range found {
-		s.Found.Append(found[i].All()...)
-	}
-	// A CPU between the first and the last may have more.
-	for deeper := byIndex[len(byIndex)-1]; len(deeper) > 0; {
+	for deeper := s.byIndex[len(s.byIndex)-1]; len(deeper) > 0; {
 		var ask []cpuset.CPU
 		for _, c := range deeper {
 			ask = append(ask, c.CPUs.First())
 		}
-		deeper = s.cachesOf(len(byIndex), cpuset.Of(ask...))
-		byIndex = append(byIndex, deeper)
+		deeper = s.cachesOf(len(s.byIndex), cpuset.Of(ask...))
+		s.byIndex = append(s.byIndex, deeper)
 	}
-	s.t.Caches = distinct(byIndex)
+	s.t.Caches = distinct(s.byIndex)
 }
 
 // distinct joins the caches of all indexes. Where CPUs number their caches

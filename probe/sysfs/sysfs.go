@@ -11,9 +11,11 @@
 package sysfs
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
@@ -63,33 +65,54 @@ func Read(r *root.Root, need Need) (*Facts, []finding.Finding) {
 	s := &scan{Reader: root.Reader{Dir: dir, Found: &found}, need: need, top: r.Dir, t: f}
 	s.sets()
 
-	// The parts are independent of each other and spend their time in the
-	// kernel, so they run side by side, each with findings of its own.
-	var parts []*scan
-	var wait sync.WaitGroup
-	run := func(part func(*scan)) {
-		p := s.part(&finding.List{})
-		parts = append(parts, p)
-		wait.Go(func() { part(p) })
+	// The parts are independent of each other, so each has findings of its
+	// own and they can run side by side.
+	var parts []task
+	if need&Caches != 0 {
+		parts = append(parts, s.cacheTasks()...) // the longest first
 	}
 	if need&Cores != 0 {
-		run((*scan).groups)
-		run((*scan).cores)
-	}
-	if need&Caches != 0 {
-		run((*scan).caches)
-	}
-	if need&NUMA != 0 {
-		run((*scan).nodes)
+		parts = append(parts, task{run: (*scan).cores}, task{run: (*scan).groups})
 	}
 	if need&Kinds != 0 {
-		run((*scan).differences)
+		parts = append(parts, task{run: (*scan).differences})
 	}
-	wait.Wait()
-	for _, p := range parts {
-		found.Append(p.Found.All()...)
+	if need&NUMA != 0 {
+		parts = append(parts, task{run: (*scan).nodes})
+	}
+	s.sideBySide(parts)
+	if need&Caches != 0 {
+		s.joinCaches()
 	}
 	return f, found.All()
+}
+
+// task is a part of the pass that can run beside the others.
+type task struct {
+	run   func(*scan)
+	found finding.List
+}
+
+// sideBySide runs the tasks on as many threads as there are CPUs, and not more:
+// they spend their time in the kernel, where further threads only take turns.
+func (s *scan) sideBySide(tasks []task) {
+	var next atomic.Int32
+	worker := func() {
+		for i := next.Add(1) - 1; int(i) < len(tasks); i = next.Add(1) - 1 {
+			part := *s
+			part.Found = &tasks[i].found
+			tasks[i].run(&part)
+		}
+	}
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(tasks)) - 1 {
+		wait.Go(worker)
+	}
+	worker()
+	wait.Wait()
+	for i := range tasks {
+		s.Found.Append(tasks[i].found.All()...)
+	}
 }
 
 // scan is one pass over the CPU directory.
@@ -98,13 +121,8 @@ type scan struct {
 	need Need
 	top  root.Dir // for paths outside the CPU directory
 	t    *Facts
-}
 
-// part is the same pass with findings of its own.
-func (s *scan) part(found *finding.List) *scan {
-	p := *s
-	p.Found = found
-	return &p
+	byIndex [][]topology.Cache // what the cache tasks found
 }
 
 func cpuFile(c cpuset.CPU, name string) string {
