@@ -255,7 +255,7 @@ func (c *collector) read(cpu cpuset.CPU, ask asker) {
 func (c *collector) findings() []finding.Finding {
 	var l finding.List
 	if len(c.moved) > 0 {
-		l.Add(finding.Contradiction, finding.Warning, []string{"CPUID leaf 1 EBX on CPU " + cpuset.Of(c.moved...).String() + ": two readings differ"},
+		l.Add("vcpu-floats", finding.Warning, []string{"CPUID leaf 1 EBX on CPU " + cpuset.Of(c.moved...).String() + ": two readings differ"},
 			"The APIC id of a CPU changed while it was read: the virtual CPU moves on its host, so what CPUID says of cores and caches does not last.")
 	}
 	return l.All()

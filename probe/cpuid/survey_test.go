@@ -41,7 +41,7 @@ func TestMoved(t *testing.T) {
 		asked++
 		return b[min(asked/4, 1)][[2]uint32{leaf, sub}]
 	})
-	if codes(c.findings()) != "contradiction" {
+	if codes(c.findings()) != "vcpu-floats" {
 		t.Errorf("findings: %v", c.findings())
 	}
 }

@@ -259,6 +259,38 @@ func TestBadArchives(t *testing.T) {
 	}
 }
 
+// FuzzOpenArchive takes any bytes for an archive; the seeds are whole ones.
+func FuzzOpenArchive(f *testing.F) {
+	var plain bytes.Buffer
+	w := tar.NewWriter(&plain)
+	for _, h := range []*tar.Header{
+		{Name: "sys/", Typeflag: tar.TypeDir}, {Name: "sys/a", Size: 2}, {Name: "sys/l", Typeflag: tar.TypeSymlink, Linkname: "../sys/a"},
+		{Name: "sys/h", Typeflag: tar.TypeLink, Linkname: "sys/a"}, {Name: "../out", Size: 1}, {Name: "sys/a/b", Size: 1},
+	} {
+		_ = w.WriteHeader(h)
+		_, _ = w.Write([]byte("0\n")[:h.Size])
+	}
+	w.Close()
+	f.Add(plain.Bytes())
+	var z bytes.Buffer
+	gz := gzip.NewWriter(&z)
+	_, _ = gz.Write(plain.Bytes())
+	gz.Close()
+	f.Add(z.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := root.OpenArchive(bytes.NewReader(data), "fuzz")
+		if err != nil {
+			return
+		}
+		for _, name := range []string{"sys/a", "sys/l", "sys/h", "sys/a/b", "proc", "sys/../.."} {
+			_, _ = r.ReadFile(name)
+			if d, err := r.Open(name); err == nil {
+				_, _ = d.Names()
+			}
+		}
+	})
+}
+
 func TestArchivePointsOutside(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

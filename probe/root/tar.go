@@ -21,6 +21,9 @@ import (
 // largest honest dumps known are a tenth of it.
 const maxArchive = 512 << 20
 
+// maxKept bounds the contents that are kept of it; headers are most of a dump.
+const maxKept = 128 << 20
+
 // Open opens a machine's files: a directory, or a tar archive, plain or
 // compressed by gzip, xz or zstd (told apart by their first bytes). In an
 // archive sys/ and proc/ may stand at the top or below one folder.
@@ -79,6 +82,8 @@ func OpenArchive(r io.Reader, name string) (*Root, error) {
 	switch {
 	case limited.N <= 0:
 		return nil, fmt.Errorf("it unpacks to more than %d MiB, which no machine's files do", maxArchive>>20)
+	case err == errKept:
+		return nil, err
 	case err != nil && entries == 0:
 		return nil, fmt.Errorf("neither a directory nor a tar archive (plain, gzip, xz, zstd): %w", err)
 	case err != nil:
@@ -104,7 +109,7 @@ func below(top *node) *node {
 }
 
 func unpack(t *tar.Reader, top *node, name string, found *finding.List) (entries int, err error) {
-	for ; ; entries++ {
+	for kept := int64(0); ; entries++ {
 		h, err := t.Next()
 		if err == io.EOF {
 			return entries, nil
@@ -134,6 +139,9 @@ func unpack(t *tar.Reader, top *node, name string, found *finding.List) (entries
 				n.problem = ErrTooLarge
 				break
 			}
+			if kept += h.Size; kept > maxKept {
+				return entries, errKept
+			}
 			var b bytes.Buffer
 			if _, err := io.Copy(&b, t); err != nil {
 				n.problem = err
@@ -150,6 +158,8 @@ func unpack(t *tar.Reader, top *node, name string, found *finding.List) (entries
 		}
 	}
 }
+
+var errKept = fmt.Errorf("its files hold more than %d MiB, which no machine's do", maxKept>>20)
 
 func outside(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
