@@ -54,11 +54,7 @@ func findKinds(f *sysfs.Facts, fromCPUID []topology.Kind, parts []procfs.Process
 		if c := maxOver(k.CPUs, f.Capacity); c > 0 {
 			k.Capacity = &c
 		}
-		if r != nil {
-			if khz, ok := sysfs.MaxKHz(r, k.CPUs.First()); ok {
-				k.MaxKHz = &khz
-			}
-		}
+		k.MaxKHz, _ = sysfs.Frequencies(r, k.CPUs.First())
 	}
 	rank(kinds)
 	return kinds

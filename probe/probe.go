@@ -212,6 +212,13 @@ func (m *Machine) merge(f *files, source Source, found *finding.List) {
 	if source.wants(Kinds) {
 		t.CoreKinds = findKinds(f.sysfs, f.cpuid.kinds(t.Online), f.info.Processors, source.Root)
 	}
+	if source.wants(Identity) {
+		fastest := t.Online
+		if len(t.CoreKinds) > 0 {
+			fastest = t.CoreKinds[0].CPUs
+		}
+		m.CPU.MaxKHz, m.CPU.BaseKHz = sysfs.Frequencies(source.Root, fastest.First())
+	}
 	t.Arrange()
 	m.budget()
 	m.affinityLink()

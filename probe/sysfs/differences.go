@@ -78,8 +78,16 @@ func perCPU[N int | uint64](s *scan, name string, parse func(string) (N, error))
 	return out
 }
 
-// MaxKHz is the highest frequency that CPU c can be set to, in kHz.
-func MaxKHz(r *root.Root, c cpuset.CPU) (int64, bool) {
-	n, ok := root.Reader{Dir: r.Dir, Found: new(finding.List)}.Int(cpuDir + "/" + cpuFile(c, "cpufreq/cpuinfo_max_freq"))
-	return n, ok && n > 0
+// Frequencies are those of CPU c, in kHz, as its cpufreq driver gives them: the
+// highest that can be set and, on some drivers, the one that is guaranteed
+// (Documentation/admin-guide/pm/cpufreq.rst). What is not known is nil.
+func Frequencies(r *root.Root, c cpuset.CPU) (highest, base *int64) {
+	rd := root.Reader{Dir: r.Dir, Found: new(finding.List)}
+	read := func(name string) *int64 {
+		if n, ok := rd.Int(cpuDir + "/" + cpuFile(c, "cpufreq/"+name)); ok && n > 0 {
+			return &n
+		}
+		return nil
+	}
+	return read("cpuinfo_max_freq"), read("base_frequency")
 }

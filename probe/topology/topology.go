@@ -50,6 +50,10 @@ type Identity struct {
 	Features  []string `json:"features,omitempty" yaml:"features,omitempty,flow"`
 	// Level is the x86-64 psABI microarchitecture level, 1 to 4; 0 elsewhere.
 	Level int `json:"x86_64_level,omitempty" yaml:"x86_64_level,omitempty"`
+	// MaxKHz and BaseKHz are the highest frequency of the fastest kind of core,
+	// as cpufreq sets it, and the one that it keeps up without limit.
+	MaxKHz  *int64 `json:"max_khz,omitempty" yaml:"max_khz,omitempty"`
+	BaseKHz *int64 `json:"base_khz,omitempty" yaml:"base_khz,omitempty"`
 }
 
 // Group is a drawer, a book or a cluster of cores.
