@@ -92,7 +92,9 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 	case cmd.Flags().Changed("extended"):
 		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.NUMA | probe.Kinds
 	case o.caches:
-		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.Kinds
+		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.Geometry | probe.Kinds
+	case o.format.value == "text":
+		source.Only = probe.Budget | probe.Cores | probe.Caches | probe.NUMA | probe.Kinds | probe.Identity | probe.Devices | probe.Memory
 	}
 	m, err := probe.Probe(cmd.Context(), source)
 	if err != nil {

@@ -91,7 +91,7 @@ func (p *page) wrapped(text, separator, indent string) {
 
 // table prints rows in columns, two spaces in; the last column wraps.
 func (p *page) table(rows [][]string) {
-	var widths []int
+	var widths []int // of what is in the column; 0 drops it
 	for _, row := range rows {
 		for i, cell := range row {
 			if i == len(widths) {
@@ -104,7 +104,9 @@ func (p *page) table(rows [][]string) {
 		line := "  "
 		for i, cell := range row {
 			if i < len(row)-1 {
-				line += pad(cell, widths[i]) + "  "
+				if widths[i] > 0 {
+					line += pad(cell, widths[i]) + "  "
+				}
 				continue
 			}
 			indent := runes(line)
@@ -162,17 +164,21 @@ func coresOf(t *topology.Topology, k topology.Kind) int {
 	return n
 }
 
-// lastLevel is the highest level of cache, and how many there are of it.
+// lastLevel is the highest level of cache and how many groups of cores share
+// one; none where each core has its own.
 func lastLevel(t *topology.Topology) (level, n int) {
+	shared := false
 	for _, c := range t.Caches {
-		switch {
-		case c.Level > level:
-			level, n = c.Level, 1
-		case c.Level == level:
-			n++
+		if c.Type == topology.Instruction || c.Level < level {
+			continue
 		}
+		if c.Level > level {
+			level, n, shared = c.Level, 0, false
+		}
+		n++
+		shared = shared || t.SMT == nil || c.CPUs.Len() > t.SMT.Threads
 	}
-	if level < 2 {
+	if !shared {
 		return 0, 0
 	}
 	return level, n
@@ -216,46 +222,56 @@ func mayUse(m *probe.Machine, o textOptions) string {
 	if l.Affinity == nil && l.CPUSet == nil && l.QuotaCPUs == nil && l.MemoryBytes == nil {
 		return "" // a description or a CPUID dump: there is no process
 	}
-	who, itself := "You", "this process"
+	who := "You"
 	if !o.live {
-		who, itself = "The process that was recorded", "it"
+		who = "The process that was recorded"
 	}
 	total, n := t.Online.Len(), t.Allowed.Len()
-	var bound []string
-	use := "all " + count(total, "CPU")
+	var use, bound []string
 	switch {
 	case n == 0:
 		return who + " may use no CPU at all."
 	case n < total:
-		use = fmt.Sprintf("%d of %s", n, count(total, "CPU"))
+		what := fmt.Sprintf("%d of %s", n, count(total, "CPU"))
 		if len(t.Cores) > 0 {
-			use += " on " + count(allowedCores(t), "core")
+			what += " on " + count(allowedCores(t), "core")
 		}
-		use += " (" + shorten(t.Allowed.String(), ",", max(24, o.screen.width/2)) + ")"
-		bound = append(bound, binder(l.Chain, "cpuset"))
+		use = append(use, what+" ("+shorten(cpuList(t.Allowed), ",", max(24, o.screen.width/2))+")")
+		bound = append(bound, "cpuset")
 	case total == 1:
-		use = "the one CPU"
+		use = append(use, "the one CPU")
+	case total == 2:
+		use = append(use, "both CPUs")
+	default:
+		use = append(use, "all "+count(total, "CPU"))
 	}
 	if l.QuotaCPUs != nil && *l.QuotaCPUs < float64(n) {
-		use += ", and the time of " + cpuTime(*l.QuotaCPUs)
-		bound = append(bound, binder(l.Chain, "cpus"))
+		use = append(use, "the time of "+cpuTime(*l.QuotaCPUs))
+		bound = append(bound, "cpus")
 	}
 	if tightMemory(m) {
-		use += ", and " + memorySize(*l.MemoryBytes) + " of memory"
-		bound = append(bound, binder(l.Chain, "memory_bytes"))
+		use = append(use, memorySize(*l.MemoryBytes)+" of memory")
+		bound = append(bound, "memory_bytes")
 	}
-	most := ""
+	answer := who + " may use " + enumerate(use)
 	if slices.ContainsFunc(m.Findings, func(f finding.Finding) bool { return f.Code == "limits-hidden-above" }) {
-		most = " at most"
+		answer += " at most"
 	}
-	bound = slices.DeleteFunc(bound, func(s string) bool { return s == "" })
-	switch {
-	case len(bound) > 0:
-		return fmt.Sprintf("%s may use%s %s — bound by %s", who, most, use, strings.Join(bound, " and "))
-	case n == total && most == "":
-		return fmt.Sprintf("%s may use %s; nothing limits %s.", who, use, itself)
+	if by := binders(l.Chain, bound); by != "" {
+		return answer + " — bound by " + by
 	}
-	return fmt.Sprintf("%s may use%s %s.", who, most, use)
+	if len(bound) == 0 {
+		answer += "; no limit was found"
+	}
+	return answer + "."
+}
+
+func enumerate(parts []string) string {
+	if len(parts) < 2 {
+		return strings.Join(parts, "")
+	}
+	last := len(parts) - 1
+	return strings.Join(parts[:last], ", ") + " and " + parts[last]
 }
 
 func tightMemory(m *probe.Machine) bool {
@@ -263,20 +279,43 @@ func tightMemory(m *probe.Machine) bool {
 	return limit != nil && (m.Host.MemoryBytes == nil || *limit < *m.Host.MemoryBytes)
 }
 
-// binder names the limit of a resource that decides.
-func binder(chain []cgroup.Link, resource string) string {
-	for _, l := range chain {
-		if l.Resource == resource && l.Binding {
-			switch {
-			case l.Source == "affinity":
-				return "the affinity mask"
-			case l.Path != "":
-				return l.Source + " of " + l.Path
+// binders names the limits that decide about resources, those of one group
+// together: "cpu.max and memory.max of /a".
+func binders(chain []cgroup.Link, resources []string) string {
+	var paths []string
+	files := map[string][]string{}
+	for _, resource := range resources {
+		for _, l := range chain {
+			if l.Resource != resource || !l.Binding {
+				continue
 			}
-			return l.Source
+			name := sourceName(l)
+			if l.Source == "affinity" {
+				name = "the affinity mask"
+			}
+			if files[l.Path] == nil {
+				paths = append(paths, l.Path)
+			}
+			files[l.Path] = append(files[l.Path], name)
 		}
 	}
-	return ""
+	var parts []string
+	for _, p := range paths {
+		part := enumerate(files[p])
+		if p != "" {
+			part += " of " + p
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", and ")
+}
+
+// sourceName is a limit's file; the old cpuset file system calls it just cpus.
+func sourceName(l cgroup.Link) string {
+	if l.Resource == "cpuset" && l.Source == "cpus" {
+		return "cpuset cpus"
+	}
+	return l.Source
 }
 
 func surroundings(m *probe.Machine) string {
@@ -361,7 +400,7 @@ func nodeExtra(n topology.NUMA, across map[int]bool) string {
 
 func nodeMemory(n topology.NUMA) string {
 	if n.MemoryBytes == nil {
-		return "-"
+		return "memory unknown"
 	}
 	return memorySize(*n.MemoryBytes)
 }
@@ -393,7 +432,7 @@ func nodeGroups(nodes []topology.NUMA, across map[int]bool) [][]string {
 	}
 	var rows [][]string
 	for _, g := range groups {
-		memory := "-"
+		memory := "memory unknown"
 		if g.most > 0 {
 			memory = memorySize(g.most)
 			if least := memorySize(g.least); least != memory {
@@ -439,12 +478,18 @@ func kindSection(p *page, t *topology.Topology) {
 	if len(t.CoreKinds) < 2 {
 		return
 	}
-	p.heading("Core kinds")
+	source := t.CoreKinds[0].Source
+	same := !slices.ContainsFunc(t.CoreKinds, func(k topology.Kind) bool { return k.Source != source })
+	if same {
+		p.heading("Core kinds, by " + source)
+	} else {
+		p.heading("Core kinds")
+	}
 	var rows [][]string
 	for _, k := range t.CoreKinds {
 		n := count(k.CPUs.Len(), "CPU")
 		if k.Threads > 1 {
-			n += fmt.Sprintf(", %d a core", k.Threads)
+			n += fmt.Sprintf(", %d per core", k.Threads)
 		}
 		var facts []string
 		if k.Model != "" && k.Model != k.Name {
@@ -456,8 +501,10 @@ func kindSection(p *page, t *topology.Topology) {
 		if k.Capacity != nil {
 			facts = append(facts, "capacity "+strconv.Itoa(*k.Capacity))
 		}
-		facts = append(facts, "says "+k.Source)
-		rows = append(rows, []string{k.Name, n, k.CPUs.String(), strings.Join(facts, ", ")})
+		if !same {
+			facts = append(facts, "by "+k.Source)
+		}
+		rows = append(rows, []string{k.Name, n, cpuList(k.CPUs), strings.Join(facts, ", ")})
 	}
 	p.table(rows)
 }
@@ -466,13 +513,13 @@ func kindSection(p *page, t *topology.Topology) {
 func aside(p *page, t *topology.Topology) {
 	var rows [][]string
 	if !t.Offline.IsEmpty() {
-		rows = append(rows, []string{"offline", t.Offline.String()})
+		rows = append(rows, []string{"offline", cpuList(t.Offline)})
 	}
 	if t.Isolated != nil && !t.Isolated.IsEmpty() {
-		rows = append(rows, []string{"isolated", t.Isolated.String()})
+		rows = append(rows, []string{"isolated", cpuList(*t.Isolated)})
 	}
 	if t.NohzFull != nil && !t.NohzFull.IsEmpty() {
-		rows = append(rows, []string{"tickless", t.NohzFull.String() + " (nohz_full)"})
+		rows = append(rows, []string{"tickless", cpuList(*t.NohzFull) + " (nohz_full)"})
 	}
 	if len(rows) > 0 {
 		p.heading("CPUs apart")
@@ -489,7 +536,7 @@ func limitSection(p *page, l *probe.Limits) {
 	var rows [][]string
 	for _, link := range l.Chain {
 		name, value := limitText(link)
-		from := link.Source
+		from := sourceName(link)
 		if link.Path != "" {
 			from += " of " + link.Path
 		}
@@ -516,7 +563,7 @@ func limitText(l cgroup.Link) (name, value string) {
 	case float64:
 		return "time", cpuTime(limit) + " CPUs"
 	case cpuset.Set:
-		return "CPUs", limit.String()
+		return "CPUs", cpuList(limit)
 	case int64:
 		if l.Resource == "memory_bytes" {
 			return "memory", memorySize(limit)

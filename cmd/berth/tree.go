@@ -101,6 +101,16 @@ func newTree(t *topology.Topology) *tree {
 		}
 		add(c.CPUs, facet{rank: coreRank, name: name, core: int(c.Index)})
 	}
+	out := &tree{across: map[int]bool{}}
+	items = slices.DeleteFunc(items, func(it item) bool {
+		if it.facet.rank <= packageRank || !splits(t.Packages, it.cpus) {
+			return false
+		}
+		if it.facet.rank == nodeRank {
+			out.across[*it.facet.id] = true
+		}
+		return true
+	})
 	slices.SortStableFunc(items, func(a, b item) int {
 		if a.size != b.size {
 			return b.size - a.size
@@ -112,7 +122,6 @@ func newTree(t *topology.Topology) *tree {
 	// that can hold the next one there.
 	all := t.Online
 	inner := make([]*object, max(int(all.Last()), 0)+1)
-	out := &tree{across: map[int]bool{}}
 	for _, it := range items {
 		first := it.cpus.First()
 		if int(first) >= len(inner) {
@@ -141,6 +150,22 @@ func newTree(t *topology.Topology) *tree {
 	}
 	out.tops = out.prune(out.tops)
 	return out
+}
+
+// splits reports whether a set holds a part of one package and something else:
+// there is no place for it in a tree of packages.
+func splits(packages []topology.Package, cpus cpuset.Set) bool {
+	for _, p := range packages {
+		if cpus.Overlaps(p.CPUs) {
+			if cpus.SubsetOf(p.CPUs) {
+				return false
+			}
+			if !p.CPUs.SubsetOf(cpus) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fits reports whether all the CPUs lie in one and the same object so far.
@@ -314,7 +339,7 @@ func (v *treeView) add(depth, n int, objects []*object) {
 	}
 	if line.cpus == nil {
 		for _, s := range sets {
-			line.cpus = append(line.cpus, s.String())
+			line.cpus = append(line.cpus, cpuList(s))
 		}
 	}
 	v.lines = append(v.lines, line)
@@ -332,9 +357,14 @@ func (v *treeView) toLogical(cpus cpuset.Set) cpuset.Set {
 
 func (v *treeView) label(n int, objects []*object) string {
 	var parts []string
-	for i, f := range objects[0].facets {
+	facets := objects[0].facets
+	for i := 0; i < len(facets); i++ {
+		f := facets[i]
 		part := f.name
 		switch {
+		case !v.full && f.name == "L1d" && f.size != nil && i+1 < len(facets) && facets[i+1].name == "L1i" && facets[i+1].size != nil:
+			part = "L1 " + twoSizes(*f.size, *facets[i+1].size)
+			i++
 		case f.size != nil:
 			part += " " + cacheSize(*f.size)
 		case f.rank == coreRank && v.logical:
@@ -342,7 +372,7 @@ func (v *treeView) label(n int, objects []*object) string {
 			for _, o := range objects {
 				ids = append(ids, o.facets[i].core)
 			}
-			part += " L#" + numbers(ids)
+			part += " L#" + v.short(numbers(ids))
 		case f.id != nil:
 			var ids []int
 			for _, o := range objects {
@@ -350,7 +380,7 @@ func (v *treeView) label(n int, objects []*object) string {
 					ids = append(ids, *id)
 				}
 			}
-			part += " " + numbers(ids)
+			part += " " + v.short(numbers(ids))
 		}
 		parts = append(parts, part)
 	}
@@ -359,6 +389,23 @@ func (v *treeView) label(n int, objects []*object) string {
 		return fmt.Sprintf("%d × %s", n, label)
 	}
 	return label
+}
+
+// twoSizes is what an L1 has for data and for instructions: "48+32 KiB".
+func twoSizes(data, instructions int64) string {
+	d, i := cacheSize(data), cacheSize(instructions)
+	if dn, unit, ok := strings.Cut(d, " "); ok && strings.HasSuffix(i, " "+unit) {
+		return dn + "+" + i
+	}
+	return d + "+" + i
+}
+
+// short leaves out the middle of a long list of object numbers.
+func (v *treeView) short(list string) string {
+	if v.full || len(list) <= 20 {
+		return list
+	}
+	return spread(strings.Split(list, ","), ",", 20)
 }
 
 // bySibling writes the CPUs of cores as "0-31, siblings 64-95" where the first
@@ -382,8 +429,8 @@ func bySibling(cores []cpuset.Set) []string {
 	var parts []string
 	for _, list := range threads {
 		set := cpuset.Of(list...)
-		text := set.String()
-		if width > 1 && strings.Contains(text, ",") {
+		text := cpuList(set)
+		if width > 1 && strings.ContainsAny(text, ",:") {
 			return nil
 		}
 		parts = append(parts, text)
@@ -421,7 +468,7 @@ func (v *treeView) mark(cpus cpuset.Set) string {
 	return strings.Join(marks, ", ")
 }
 
-// layOut prints the lines in columns.
+// layOut prints the lines in columns: what, whose, which CPUs.
 func (v *treeView) layOut(p *page) {
 	labels, cells, marks := 0, 0, 0
 	for _, l := range v.lines {
@@ -429,12 +476,11 @@ func (v *treeView) layOut(p *page) {
 		cells = max(cells, runes(strings.Join(l.cpus, " | ")))
 		marks = max(marks, runes(l.mark))
 	}
-	right := 0 // the room of the marks, with the gap before them
 	if marks > 0 {
-		right = marks + 2
+		marks += 2 // the gap before them
 	}
-	labels = min(labels, max(v.width*2/3, v.width-cells-right-2))
-	room := max(v.width-labels-2-right, 12)
+	labels = min(labels, max(v.width*2/3-marks/2, v.width-cells-marks-2))
+	room := max(v.width-labels-marks-2, 12)
 	prefix := ""
 	if v.logical {
 		prefix = "L#"
@@ -443,34 +489,37 @@ func (v *treeView) layOut(p *page) {
 	for _, l := range v.lines {
 		indent := strings.Repeat("  ", l.depth)
 		label := wrap(l.label, " · ", labels-len(indent))
-		for i, part := range label[:len(label)-1] {
-			if i > 0 {
-				part = "    " + part
-			}
-			p.line(indent + part)
+		for i := 1; i < len(label); i++ {
+			label[i] = "    " + label[i]
 		}
-		last := label[len(label)-1]
-		if len(label) > 1 {
-			last = "    " + last
+		last := len(label) - 1
+		for _, part := range label[:last] {
+			p.line(v.tint(l, restricted, indent+part))
 		}
-		cpus := v.cell(l.cpus, prefix, room)
-		for i, part := range cpus {
-			if i > 0 {
-				last = ""
+		for i, part := range v.cell(l.cpus, prefix, room) {
+			start, mark := "", ""
+			if i == 0 {
+				start = indent + label[last]
+				mark = l.mark
 			}
-			text := pad(indent+last, labels) + "  " + part
-			if i == 0 && l.mark != "" {
-				text = pad(text, labels+2+min(room, cells+len(prefix))) + "  " + l.mark
+			text := pad(start, labels)
+			if marks > 0 {
+				text += pad("  "+mark, marks)
 			}
-			switch {
-			case restricted && l.yours == 0:
-				text = v.paint(dim, text)
-			case restricted && strings.HasPrefix(l.mark, "yours"):
-				text = v.paint(green, text)
-			}
-			p.line(text)
+			p.line(v.tint(l, restricted, text+"  "+part))
 		}
 	}
+}
+
+// tint brings out what is the reader's, where that is not all.
+func (v *treeView) tint(l treeLine, restricted bool, text string) string {
+	switch {
+	case restricted && l.yours == 0:
+		return v.paint(dim, text)
+	case restricted && strings.HasPrefix(l.mark, "yours"):
+		return v.paint(green, text)
+	}
+	return text
 }
 
 // cell fits CPU lists into a width: those of folded objects lose their middle,
@@ -478,12 +527,15 @@ func (v *treeView) layOut(p *page) {
 func (v *treeView) cell(lists []string, prefix string, room int) []string {
 	room -= len(prefix)
 	if !v.full && len(lists) > 1 {
-		return []string{prefix + spread(lists, room)}
+		return []string{prefix + spread(lists, " | ", room)}
 	}
 	lines := wrap(strings.Join(lists, " | "), ",", room)
 	if most := 3; !v.full && len(lines) > most {
 		lines = lines[:most]
 		lines[most-1] = strings.TrimSuffix(lines[most-1], ",") + " …"
+	}
+	for i := range lines {
+		lines[i] = strings.TrimLeft(lines[i], " ")
 	}
 	lines[0] = prefix + lines[0]
 	return lines

@@ -88,12 +88,50 @@ func numbers(ids []int) string {
 	return b.String()
 }
 
+// cpuList is a set as a person likes to read it: with every second CPU as
+// 0-30:2, which berth, taskset and the kernel read too.
+func cpuList(set cpuset.Set) string {
+	items := strings.Split(set.String(), ",")
+	var out []string
+	for i := 0; i < len(items); {
+		first, stride, n := strideOf(items[i:])
+		if n < 4 {
+			out = append(out, items[i])
+			i++
+			continue
+		}
+		out = append(out, fmt.Sprintf("%d-%d:%d", first, first+(n-1)*stride, stride))
+		i += n
+	}
+	return strings.Join(out, ",")
+}
+
+// strideOf tells how many single CPUs at the front are equally far apart.
+func strideOf(items []string) (first, stride, n int) {
+	last := 0
+	for i, item := range items {
+		cpu, err := strconv.Atoi(item)
+		switch {
+		case err != nil: // a range
+			return first, stride, i
+		case i == 0:
+			first = cpu
+		case i == 1:
+			stride = cpu - last
+		case cpu-last != stride:
+			return first, stride, i
+		}
+		last = cpu
+	}
+	return first, stride, len(items)
+}
+
 // cpuWord is "CPU 3" or "CPUs 0-3".
 func cpuWord(set cpuset.Set) string {
 	if set.Len() == 1 {
 		return "CPU " + set.String()
 	}
-	return "CPUs " + set.String()
+	return "CPUs " + cpuList(set)
 }
 
 func orDash(s string) string {

@@ -14,11 +14,16 @@ func wrap(text, separator string, width int) []string {
 	end := strings.TrimRight(separator, " ")
 	var lines []string
 	line := ""
-	for i, piece := range strings.Split(text, separator) {
+	pieces := strings.Split(text, separator)
+	for i, piece := range pieces {
+		need := runes(line) + runes(separator) + runes(piece)
+		if i < len(pieces)-1 {
+			need += runes(end)
+		}
 		switch {
 		case i == 0:
 			line = piece
-		case runes(line)+runes(separator)+runes(piece) <= width:
+		case need <= width:
 			line += separator + piece
 		default:
 			lines = append(lines, line+end)
@@ -39,17 +44,16 @@ func shorten(list, separator string, width int) string {
 		if i > 0 {
 			next = short + separator + item
 		}
-		if i > 0 && runes(next)+runes(separator)+1 > width {
+		if i > 0 && runes(next)+2 > width {
 			break
 		}
 		short = next
 	}
-	return short + separator + "…"
+	return short + " …"
 }
 
 // spread joins items, leaving out as many before the last as it takes to fit.
-func spread(items []string, width int) string {
-	const bar = " | "
+func spread(items []string, bar string, width int) string {
 	all := strings.Join(items, bar)
 	if len(items) < 3 || runes(all) <= width {
 		return shorten(all, ",", width)
@@ -63,7 +67,7 @@ func spread(items []string, width int) string {
 		first += bar + next
 	}
 	if runes(first)+runes(last) > width {
-		return shorten(first, ",", max(8, width-2)) + " …"
+		return strings.TrimSuffix(shorten(first, ",", max(8, width-2)), " …") + " …"
 	}
 	return first + last
 }
