@@ -133,9 +133,13 @@ func headline(m *probe.Machine, title string) string {
 		if len(t.CoreKinds) > 1 {
 			var kinds []string
 			for _, k := range t.CoreKinds {
-				kinds = append(kinds, fmt.Sprintf("%d %s", coresOf(t, k), k.Name))
+				if n := coresOf(t, k); n > 0 { // none: of its CPUs the cores are not known
+					kinds = append(kinds, fmt.Sprintf("%d %s", n, k.Name))
+				}
 			}
-			cores += " (" + strings.Join(kinds, " + ") + ")"
+			if len(kinds) > 1 {
+				cores += " (" + strings.Join(kinds, " + ") + ")"
+			}
 		}
 		counts = append(counts, cores)
 	}
@@ -330,9 +334,13 @@ func surroundings(m *probe.Machine) string {
 	if system != "" {
 		parts = append(parts, system)
 	}
-	if h := m.Host.Hypervisor; h == "unknown" {
+	switch h := strings.Join(strings.Fields(m.Host.Hypervisor), " "); h {
+	case "":
+	case "unknown":
 		parts = append(parts, "virtual machine")
-	} else if h != "" {
+	case "pr/sm":
+		parts = append(parts, "LPAR")
+	default:
 		parts = append(parts, h+" virtual machine")
 	}
 	if c := m.Host.Container; c != "" {
@@ -514,6 +522,15 @@ func aside(p *page, t *topology.Topology) {
 	var rows [][]string
 	if !t.Offline.IsEmpty() {
 		rows = append(rows, []string{"offline", cpuList(t.Offline)})
+	}
+	if len(t.Cores) > 0 {
+		placed := make([]cpuset.Set, len(t.Cores))
+		for i, c := range t.Cores {
+			placed[i] = c.CPUs
+		}
+		if lost := t.Online.Minus(cpuset.UnionAll(placed...)); !lost.IsEmpty() {
+			rows = append(rows, []string{"coreless", cpuList(lost) + " (no source says which core has them)"})
+		}
 	}
 	if t.Isolated != nil && !t.Isolated.IsEmpty() {
 		rows = append(rows, []string{"isolated", cpuList(*t.Isolated)})

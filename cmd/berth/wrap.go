@@ -9,7 +9,7 @@ func runes(s string) int { return utf8.RuneCountInString(s) }
 
 // wrap breaks text into lines of at most width runes, where it may break: at
 // the separator, which stays at the end of a line without its last space. A
-// piece that is too long alone keeps a line of its own.
+// piece that is too long alone is broken at spaces if it has any.
 func wrap(text, separator string, width int) []string {
 	end := strings.TrimRight(separator, " ")
 	var lines []string
@@ -30,7 +30,19 @@ func wrap(text, separator string, width int) []string {
 			line = piece
 		}
 	}
-	return append(lines, line)
+	lines = append(lines, line)
+	if separator == " " {
+		return lines
+	}
+	var fitting []string
+	for _, line := range lines {
+		if runes(line) > width {
+			fitting = append(fitting, wrap(line, " ", width)...)
+		} else {
+			fitting = append(fitting, line)
+		}
+	}
+	return fitting
 }
 
 // shorten cuts a list after the last item that leaves room for "…".
