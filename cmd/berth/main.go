@@ -63,6 +63,7 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 		newInspectCmd(),
 		newNprocCmd(),
 		newSchemaCmd(),
+		newSnapshotCmd(),
 	)
 	return root
 }

@@ -26,7 +26,8 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status,
+			"status":  status,
+			"replays": replays,
 			// valid FILE: the file keeps to the schema of inspect.
 			"valid": func(ts *testscript.TestScript, not bool, args []string) {
 				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader([]byte(ts.ReadFile(args[0]))))
@@ -56,5 +57,23 @@ func status(ts *testscript.TestScript, not bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("status %d, want %d", got, want)
+	}
+}
+
+// replays NAME …: a snapshot under each name replays to the budget and the
+// online CPUs of this machine.
+func replays(ts *testscript.TestScript, not bool, names []string) {
+	if not || len(names) == 0 {
+		ts.Fatalf("usage: replays name...")
+	}
+	read := func(args ...string) string {
+		ts.Check(ts.Exec("berth", args...))
+		return ts.ReadFile("stdout")
+	}
+	for _, name := range names {
+		ts.Check(ts.Exec("berth", "snapshot", name))
+		if live, replayed := read("inspect", "-e"), read("inspect", "-e", "--sysroot", name); live != replayed {
+			ts.Fatalf("%s replays to\n%s\nand the machine is\n%s", name, replayed, live)
+		}
 	}
 }

@@ -31,7 +31,9 @@ nothing of other users; the names of control groups are replaced, one for one.`,
   berth inspect --sysroot machine.tar.gz    its tree, on any other machine
   berth inspect --cpuid machine.tar.gz      what CPUID alone said there`,
 		Args: oneFile,
-		RunE: func(cmd *cobra.Command, args []string) error { return writeSnapshot(cmd.Context(), args[0], cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return writeSnapshot(cmd.Context(), args[0], cmd.OutOrStdout())
+		},
 	}
 }
 
