@@ -174,7 +174,7 @@ func hierarchies(members []member, mounts []mount, cpusetOnly bool, found *findi
 		}
 		if wanted(m.controllers) && slices.ContainsFunc(mounts, func(mt mount) bool { return mt.shows(m, cpusetOnly) }) {
 			found.Add("limits-hidden-above", finding.Info, []string{"/proc/self/cgroup: " + shorten(m.path)},
-				"No mount shows the control group of this process; its limits are not known.")
+				"No mount shows the control group of this process (a cgroup namespace or a partial mount); the budget is an upper bound.")
 		}
 	}
 	slices.SortStableFunc(out, func(a, b hierarchy) int { return cmp.Compare(a.point, b.point) })

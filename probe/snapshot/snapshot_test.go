@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"berth/probe"
-	"berth/probe/cgroup"
 	"berth/probe/finding"
 	"berth/probe/root"
 	"berth/probe/snapshot"
@@ -29,8 +28,20 @@ func take(t *testing.T) []byte {
 }
 
 // TestReplay expects a replay to give the live answer, but for the host's
-// name, the names of control groups and what only CPUID says.
+// name, the names of control groups and what only CPUID says. A machine may
+// change between the two, as by memory that is plugged in, so it has three tries.
 func TestReplay(t *testing.T) {
+	diff := "not tried"
+	for range 3 {
+		if diff = replay(t); diff == "" {
+			return
+		}
+	}
+	t.Errorf("-live +replayed:\n%s", diff)
+}
+
+// replay compares the live machine with a snapshot of it.
+func replay(t *testing.T) string {
 	r, err := root.OpenArchive(bytes.NewReader(take(t)), "snapshot")
 	if err != nil {
 		t.Fatal(err)
@@ -54,17 +65,14 @@ func TestReplay(t *testing.T) {
 		}
 		var kept []finding.Finding
 		for _, f := range m.Findings {
-			cpuid := strings.HasPrefix(f.Code, "vcpu-") || strings.Contains(f.Message, "CPUID")
-			if !cpuid {
+			if !strings.HasPrefix(f.Code, "vcpu-") && !strings.Contains(f.Message, "CPUID") {
 				f.Evidence = nil // may hold the names of control groups
 				kept = append(kept, f)
 			}
 		}
 		m.Findings = kept
 	}
-	if diff := cmp.Diff(live, replayed, cmp.Comparer(func(a, b cgroup.Link) bool { return cmp.Equal(a, b, cmp.AllowUnexported()) })); diff != "" {
-		t.Errorf("-live +replayed:\n%s", diff)
-	}
+	return cmp.Diff(live, replayed)
 }
 
 // TestPrivacy looks for what must not be in a snapshot.
