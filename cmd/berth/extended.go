@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -80,6 +81,27 @@ func allColumns() []column {
 			return "-"
 		}},
 	}
+}
+
+// columnFlag is the value of --extended. It calls itself a bool to pflag, which
+// then knows that the flag may stand alone.
+type columnFlag string
+
+// usualColumns is what --extended alone means.
+const usualColumns = "true"
+
+func (f *columnFlag) String() string { return string(*f) }
+func (f *columnFlag) Type() string   { return "bool" }
+
+func (f *columnFlag) Set(text string) error {
+	switch text {
+	case "":
+		return errors.New("it names no column")
+	case usualColumns:
+		text = "+"
+	}
+	*f = columnFlag(text)
+	return nil
 }
 
 // columnChoice is what the user asked to see.

@@ -2,10 +2,8 @@ package main
 
 import (
 	"bufio"
-	"io"
 
 	"github.com/spf13/cobra"
-	"gopkg.in/yaml.v3"
 
 	"berth/probe"
 )
@@ -13,7 +11,7 @@ import (
 type inspectOptions struct {
 	machine                machineFlags
 	format                 choice
-	extended               string
+	extended               columnFlag
 	columns, caches        bool
 	full, logical, allCPUs bool
 }
@@ -37,13 +35,13 @@ cores, caches and memory. Where two sources disagree, both answers are shown.`,
 	}
 	flags := cmd.Flags()
 	flags.VarP(&o.format, "output", "o", "how to print")
-	flags.StringVarP(&o.extended, "extended", "e", "", "a row per CPU; `=COLUMNS` picks the columns, =+COLUMNS adds to the usual ones")
-	flags.Lookup("extended").NoOptDefVal = "+"
+	flags.VarP(&o.extended, "extended", "e", "a row per CPU; `[=[+]COLUMNS]` picks the columns or, with +, adds some")
+	flags.Lookup("extended").NoOptDefVal = usualColumns
 	flags.BoolVar(&o.columns, "columns", false, "list the columns that --extended knows")
 	flags.BoolVar(&o.caches, "caches", false, "a row per sort of cache")
 	flags.BoolVar(&o.full, "full", false, "fold nothing and leave nothing out")
-	flags.BoolVar(&o.logical, "logical", false, "number CPUs and cores in the machine's order (L#), in text and tables")
-	flags.BoolVar(&o.allCPUs, "cpuid-all", false, "read CPUID on isolated and nohz_full CPUs too, which disturbs what runs there")
+	flags.BoolVar(&o.logical, "logical", false, "number CPUs and cores in the machine's order (L#)")
+	flags.BoolVar(&o.allCPUs, "cpuid-all", false, "read CPUID on isolated and nohz_full CPUs too, disturbing them")
 	o.machine.bind(cmd)
 	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
 	must(cmd.RegisterFlagCompletionFunc("extended", completeColumns))
@@ -78,7 +76,7 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		listColumns(out)
 		return out.Flush()
 	}
-	columns, err := parseColumns(o.extended)
+	columns, err := parseColumns(string(o.extended))
 	if err != nil {
 		return err
 	}
@@ -119,15 +117,6 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return out.Flush()
-}
-
-func writeYAML(w io.Writer, m *probe.Machine) error {
-	e := yaml.NewEncoder(w)
-	e.SetIndent(2)
-	if err := e.Encode(m); err != nil {
-		return err
-	}
-	return e.Close()
 }
 
 // must is for calls that fail only if berth itself is put together wrongly.

@@ -17,9 +17,9 @@ type machineFlags struct {
 
 func (f *machineFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.sysroot, "sysroot", "", "read the sys/ and proc/ below `DIR` or a tarball of them, not the live ones")
-	flags.StringVar(&f.cpuid, "cpuid", "", "build the machine from a CPUID dump alone: `DIR` of files pu0 …, or an InstLatX64 file")
-	flags.StringVar(&f.synthetic, "synthetic", "", "make a machine up from a `DESCRIPTION` such as 'package:2 l3:4 core:8 pu:2'")
+	flags.StringVar(&f.sysroot, "sysroot", "", "another machine: the sys/ and proc/ below a `DIR|TARBALL`")
+	flags.StringVar(&f.cpuid, "cpuid", "", "another machine: a CPUID dump, `DIR|FILE` (pu0 …, or InstLatX64)")
+	flags.StringVar(&f.synthetic, "synthetic", "", "a made-up machine: `DESCRIPTION`, as 'package:2 l3:4 core:8 pu:2'")
 }
 
 // live reports whether the machine is the one that berth runs on.

@@ -335,3 +335,64 @@ func manyNodes(t *testing.T) *probe.Machine {
 	give(m, "0-127")
 	return m
 }
+
+// tangled makes a machine of which nothing need fit together.
+func tangled(data []byte) *probe.Machine {
+	take := func() int {
+		if len(data) == 0 {
+			return 0
+		}
+		n := int(data[0])
+		data = data[1:]
+		return n
+	}
+	set := func() cpuset.Set {
+		lo := cpuset.CPU(take() % 40)
+		return cpuset.Range(lo, lo+cpuset.CPU(take()%20)-1).Union(cpuset.Of(cpuset.CPU(take() % 40)))
+	}
+	maybe := func() *int {
+		if n := take(); n%3 > 0 {
+			return &n
+		}
+		return nil
+	}
+	m := &probe.Machine{}
+	t := &m.Topology
+	t.Online, t.Offline, t.Allowed = set(), set(), set()
+	for len(data) > 0 {
+		switch take() % 10 {
+		case 0:
+			t.Packages = append(t.Packages, topology.Package{ID: maybe(), CPUs: set()})
+		case 1:
+			t.Dies = append(t.Dies, topology.Die{ID: maybe(), CPUs: set()})
+		case 2:
+			t.Clusters = append(t.Clusters, topology.Group{CPUs: set()})
+		case 3:
+			n := topology.NUMA{ID: take(), CPUs: set()}
+			for range take() % 5 {
+				n.Distances = append(n.Distances, take())
+			}
+			t.NUMANodes = append(t.NUMANodes, n)
+		case 4:
+			c := topology.Cache{Level: take() % 8, Type: topology.Unified, CPUs: set()}
+			if size := maybe(); size != nil {
+				c.Size = ref(int64(*size) << 8)
+			}
+			t.Caches = append(t.Caches, c)
+		case 5:
+			t.Caches = append(t.Caches,
+				topology.Cache{Level: 1, Type: topology.Data, Size: ref(int64(take())), CPUs: set()},
+				topology.Cache{Level: 1, Type: topology.Instruction, Size: ref(int64(take())), CPUs: set()})
+		case 6:
+			t.CoreKinds = append(t.CoreKinds, topology.Kind{Name: "k", CPUs: set()})
+		case 7:
+			m.Limits.Chain = append(m.Limits.Chain, cgroup.Link{Resource: "cpus", Limit: take(), Binding: true})
+			m.Limits.QuotaCPUs = ref(float64(take()) / 7)
+		case 8:
+			t.Books = append(t.Books, topology.Group{ID: maybe(), CPUs: set()})
+		default:
+			t.Cores = append(t.Cores, topology.Core{Index: topology.CoreIndex(take()), CPUs: set()})
+		}
+	}
+	return m
+}

@@ -34,6 +34,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return 2
 	}
+	if strings.HasPrefix(err.Error(), "unknown command ") { // cobra's own, of its own commands
+		return 2
+	}
 	return 1
 }
 

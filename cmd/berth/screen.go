@@ -44,7 +44,7 @@ const (
 )
 
 func (s screen) paint(colour, text string) string {
-	if !s.colour || text == "" {
+	if !s.colour || colour == "" || text == "" {
 		return text
 	}
 	return colour + text + plain

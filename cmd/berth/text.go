@@ -240,7 +240,7 @@ func mayUse(m *probe.Machine, o textOptions) string {
 		if len(t.Cores) > 0 {
 			what += " on " + count(allowedCores(t), "core")
 		}
-		use = append(use, what+" ("+shorten(cpuList(t.Allowed), ",", max(24, o.screen.width/2))+")")
+		use = append(use, what+" ("+shorten(cpuWord(t.Allowed), ",", max(24, o.screen.width/2))+")")
 		bound = append(bound, "cpuset")
 	case total == 1:
 		use = append(use, "the one CPU")
@@ -346,8 +346,28 @@ func surroundings(m *probe.Machine) string {
 	if c := m.Host.Container; c != "" {
 		parts = append(parts, c+" container")
 	}
+	if s := speed(m); s != "" {
+		parts = append(parts, s)
+	}
 	return strings.Join(parts, " · ")
 }
+
+// speed is the processor's; where kinds of cores differ, each has its own.
+func speed(m *probe.Machine) string {
+	if len(m.Topology.CoreKinds) > 1 {
+		return ""
+	}
+	var parts []string
+	if f := m.CPU.BaseKHz; f != nil {
+		parts = append(parts, gigahertz(*f))
+	}
+	if f := m.CPU.MaxKHz; f != nil {
+		parts = append(parts, "up to "+gigahertz(*f))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func gigahertz(khz int64) string { return decimal(float64(khz)/1e6, 2) + " GHz" }
 
 // numaSection prints each node's memory and distances. The CPUs of a node are
 // in the tree, but for nodes that lie across its objects.
@@ -504,7 +524,7 @@ func kindSection(p *page, t *topology.Topology) {
 			facts = append(facts, k.Model)
 		}
 		if k.MaxKHz != nil {
-			facts = append(facts, "up to "+decimal(float64(*k.MaxKHz)/1e6, 2)+" GHz")
+			facts = append(facts, "up to "+gigahertz(*k.MaxKHz))
 		}
 		if k.Capacity != nil {
 			facts = append(facts, "capacity "+strconv.Itoa(*k.Capacity))

@@ -411,7 +411,7 @@ func (v *treeView) short(list string) string {
 // bySibling writes the CPUs of cores as "0-31, siblings 64-95" where the first
 // CPU of each core, the second and so on are ranges of their own; else nil.
 func bySibling(cores []cpuset.Set) []string {
-	if len(cores) < 2 {
+	if len(cores) < 2 || cores[0].IsEmpty() {
 		return nil
 	}
 	width := cores[0].Len()

@@ -133,10 +133,3 @@ func cpuWord(set cpuset.Set) string {
 	}
 	return "CPUs " + cpuList(set)
 }
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}

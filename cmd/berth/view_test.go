@@ -224,6 +224,55 @@ func TestJSON(t *testing.T) {
 		})
 	}
 	golden(t, "laptop.json", jsonOf(t, laptop()))
+	var b bytes.Buffer
+	if err := writeYAML(&b, pod(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Contains(got, " \n") || !strings.HasPrefix(got, "schema: ") || !strings.HasSuffix(got, "\n") {
+		t.Errorf("the YAML is not tidy:\n%.300s", got)
+	}
+}
+
+// Text of any kind comes back as it was, from JSON and from YAML.
+func TestLayoutText(t *testing.T) {
+	type item struct {
+		Name string `json:"name"`
+		None []int  `json:"none"`
+		Bare any    `json:"bare"`
+	}
+	type document struct {
+		Empty  []item         `json:"empty"`
+		Nested map[string]any `json:"nested"`
+		Items  []item         `json:"items"`
+		Plain  []string       `json:"plain"`
+	}
+	want := document{Empty: []item{}, Nested: map[string]any{"a": map[string]any{}, "b": []any{[]any{}, []any{1.5}}, "c": true}}
+	for _, s := range []string{"", " ", "- x", "a: b # c", `"`, `\`, "{[,]}", "\u007f\t\n\u2028", "é€𝄞", "0-3,8", "yes", "<&>"} {
+		want.Items = append(want.Items, item{Name: s, None: []int{}})
+		want.Plain = append(want.Plain, s)
+	}
+	var b bytes.Buffer
+	var got document
+	if err := writeJSON(&b, want); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatalf("%v\n%s", err, b.Bytes())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("JSON (-want +got)\n%s", diff)
+	}
+	b.Reset()
+	if err := writeYAML(&b, want); err != nil {
+		t.Fatal(err)
+	}
+	got = document{}
+	if err := yaml.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatalf("%v\n%s", err, b.Bytes())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("YAML (-want +got)\n%s\n%s", diff, b.Bytes())
+	}
 }
 
 func jsonOf(t *testing.T, v any) string {
@@ -323,6 +372,30 @@ func TestSchemaRefuses(t *testing.T) {
 			t.Errorf("%s passes", change[1])
 		}
 	}
+}
+
+// No machine, however contradictory, makes a view fail.
+func FuzzViews(f *testing.F) {
+	f.Add([]byte("0"), uint16(100))
+	f.Add([]byte("\x01\x07\x12\x3f\x55\x04\x0a\x90\x21\x0c\x33\x48\x02\x1f"), uint16(0))
+	f.Fuzz(func(t *testing.T, data []byte, width uint16) {
+		m := tangled(data)
+		for _, o := range []textOptions{{}, {full: true}, {logical: true}} {
+			o.screen = screen{width: max(40, int(width%300)), colour: width%2 == 0}
+			text(t, m, o)
+		}
+		usual, err := parseColumns("+SIBLINGS,LLC,DIE,CLUSTER")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := extendedView(io.Discard, &m.Topology, usual, width%3 == 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := cachesView(io.Discard, &m.Topology); err != nil {
+			t.Fatal(err)
+		}
+		jsonOf(t, m)
+	})
 }
 
 func TestUnits(t *testing.T) {
