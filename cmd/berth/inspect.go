@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"io"
 
 	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
 
 	"berth/probe"
 )
@@ -117,6 +119,15 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return out.Flush()
+}
+
+func writeYAML(w io.Writer, v any) error {
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	return e.Close()
 }
 
 // must is for calls that fail only if berth itself is put together wrongly.

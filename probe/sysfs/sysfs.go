@@ -198,7 +198,7 @@ const errOverLimit = constError("its number is over the limit of 65536")
 func (s *scan) onlineByDirectory(all cpuset.Set) cpuset.Set {
 	var on []cpuset.CPU
 	for c := range all.All() {
-		if state, ok := s.Int(cpuFile(c, "online")); !ok || state != 0 {
+		if state, _ := s.Text(cpuFile(c, "online")); state != "0" {
 			on = append(on, c)
 		}
 	}
