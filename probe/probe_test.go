@@ -39,6 +39,10 @@ func machine(changes map[string]string) map[string]string {
 		files[base+"cache/index0/type"] = "Unified\n"
 		files[base+"cache/index0/size"] = "8192K\n"
 		files[base+"cache/index0/shared_cpu_list"] = "0-7\n"
+		files[base+"cache/index1/level"] = "1\n" // as QEMU has it: each sibling its own
+		files[base+"cache/index1/type"] = "Data\n"
+		files[base+"cache/index1/size"] = "32K\n"
+		files[base+"cache/index1/shared_cpu_list"] = fmt.Sprintln(c)
 	}
 	for name, content := range changes {
 		if content == "" {

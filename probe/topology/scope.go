@@ -4,7 +4,8 @@ import "berth/probe/cpuset"
 
 // Scopes returns a function that names the smallest object covering a set of
 // CPUs: core, cluster, die, package or machine, with "part of" in front where
-// the set is less than the object.
+// the set is less than the object. A part of a core counts as the core: whether
+// it is less than all depends on which siblings are online.
 func (t *Topology) Scopes() func(cpuset.Set) string {
 	size := int(t.Online.Last()) + 1
 	type level struct {
@@ -25,7 +26,7 @@ func (t *Topology) Scopes() func(cpuset.Set) string {
 				continue
 			}
 			switch all := l.cpus(l.of[first]); {
-			case cpus.Equal(all):
+			case cpus.Equal(all), l.name == "core" && cpus.SubsetOf(all):
 				return l.name
 			case cpus.SubsetOf(all):
 				return "part of " + l.name

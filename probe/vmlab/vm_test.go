@@ -1,0 +1,117 @@
+//go:build lab
+
+package vmlab
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// guest is a machine to boot.
+type guest struct {
+	arch   string // amd64 or arm64
+	cpu    string // QEMU's -cpu and what else shapes the machine
+	append string // to the kernel's command line
+	steps  string // see package init
+}
+
+// cacheDir is where setup left the kernels.
+func cacheDir(t *testing.T) string {
+	if dir := os.Getenv("BERTH_LAB_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Skip("no cache folder:", err)
+	}
+	return filepath.Join(dir, "berth", "vmlab")
+}
+
+// boot runs a guest to its end and returns the output of each step by name.
+func boot(t *testing.T, g guest) map[string]string {
+	t.Helper()
+	kernel := filepath.Join(cacheDir(t), "vmlinuz-"+g.arch)
+	qemu := map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[g.arch]
+	for _, need := range []string{qemu, "cpio"} {
+		if _, err := exec.LookPath(need); err != nil {
+			t.Skipf("%v: run probe/vmlab/setup", err)
+		}
+	}
+	if _, err := os.Stat(kernel); err != nil {
+		t.Skipf("%v: run probe/vmlab/setup", err)
+	}
+	initrd := pack(t, g)
+	console, machine := "ttyS0", []string{"-accel", "tcg,thread=multi"}
+	if g.arch == "arm64" {
+		console = "ttyAMA0"
+	}
+	args := append(machine, strings.Fields(g.cpu)...)
+	args = append(args, "-m", "1G", "-nographic", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
+		"-append", "console="+console+" quiet panic=-1 "+g.append)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, qemu, args...)
+	began := time.Now()
+	out, err := cmd.CombinedOutput()
+	text := strings.ReplaceAll(string(out), "\r", "")
+	if err != nil || !strings.Contains(text, "lab: done") {
+		t.Fatalf("the machine did not end well: %v\n%s", err, tail(text))
+	}
+	t.Logf("booted and switched off in %.0f s", time.Since(began).Seconds())
+	steps := map[string]string{}
+	for _, part := range strings.Split(text, "\nlab: begin ")[1:] {
+		name, rest, _ := strings.Cut(part, "\n")
+		body, _, _ := strings.Cut(rest, "\nlab: end "+name)
+		steps[name] = body
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "lab: ") && strings.Count(line, ":") > 1 {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+	return steps
+}
+
+func tail(text string) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
+
+// pack builds berth and init for the guest and packs them as its first files.
+func pack(t *testing.T, g guest) string {
+	t.Helper()
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, pkg := range map[string]string{"init": "berth/probe/vmlab/init", "berth": "berth/cmd/berth"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(root, name), pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+g.arch)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", pkg, err, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "steps"), []byte(g.steps), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	initrd := filepath.Join(dir, "initrd")
+	cpio := exec.Command("cpio", "--quiet", "-o", "-H", "newc")
+	cpio.Dir = root
+	cpio.Stdin = strings.NewReader("init\nberth\nsteps\n")
+	var archive, messages bytes.Buffer
+	cpio.Stdout, cpio.Stderr = &archive, &messages
+	if err := cpio.Run(); err != nil {
+		t.Fatalf("cpio: %v\n%s", err, messages.String())
+	}
+	if err := os.WriteFile(initrd, archive.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return initrd
+}
