@@ -30,21 +30,30 @@ func readDevices(r root.Reader) []Device {
 	return found
 }
 
+// list opens a folder and names its entries; nil if there is none.
+func list(r root.Reader, base string) (root.Dir, []string) {
+	dir, err := r.Open(base)
+	if err != nil {
+		r.Report(err)
+		return nil, nil
+	}
+	names, err := dir.Names()
+	if err != nil {
+		r.Report(err)
+	}
+	return dir, names
+}
+
 // classDevices lists a class. Each entry is a link to the device's folder,
 // whose path holds the PCI addresses on the way to it; the last is the
 // device's own. An entry outside a bus is virtual and not listed.
 func classDevices(r root.Reader, class, kind string) []Device {
 	base := "/sys/class/" + class
-	dir, err := r.Open(base)
-	if err != nil {
-		r.Report(err)
+	dir, names := list(r, base)
+	if dir == nil {
 		return nil
 	}
 	defer dir.Close()
-	names, err := dir.Names()
-	if err != nil {
-		r.Report(err)
-	}
 	var out []Device
 	for _, name := range names {
 		if class == "drm" && (!strings.HasPrefix(name, "card") || strings.Contains(name, "-")) {
@@ -68,16 +77,11 @@ func classDevices(r root.Reader, class, kind string) []Device {
 // accelerators (12) that are in no class (PCI Code and ID Assignment, 1.4 to 1.18).
 func driverless(r root.Reader, known []Device) []Device {
 	const base = "/sys/bus/pci/devices"
-	dir, err := r.Open(base)
-	if err != nil {
-		r.Report(err)
+	dir, names := list(r, base)
+	if dir == nil {
 		return nil
 	}
 	defer dir.Close()
-	names, err := dir.Names()
-	if err != nil {
-		r.Report(err)
-	}
 	rd := root.Reader{Dir: dir, Found: r.Found}
 	var out []Device
 	for _, name := range names {

@@ -2,7 +2,7 @@
 //
 // [Probe] merges what the kernel's files, CPUID and the control groups say
 // into a [Machine]. Where they disagree the machine holds one answer, chosen by
-// the rule at [Machine], and a finding that holds both.
+// the rule at [Probe], and a finding that holds both.
 package probe
 
 import (

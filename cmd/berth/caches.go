@@ -35,7 +35,7 @@ type cacheSort struct {
 
 // cachesView prints a row per sort of cache.
 func cachesView(w io.Writer, t *topology.Topology) error {
-	coreOf := holders(int(t.Online.Last())+1, t.Cores, func(c topology.Core) cpuset.Set { return c.CPUs })
+	coreOf := topology.Owners(int(t.Online.Last())+1, t.Cores, func(c topology.Core) cpuset.Set { return c.CPUs })
 	instances := map[cacheSort]int{}
 	var sorts []cacheSort
 	for _, c := range t.Caches {

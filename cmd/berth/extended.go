@@ -176,39 +176,23 @@ func newCPUTable(t *topology.Topology, all cpuset.Set) *cpuTable {
 	size := int(all.Last()) + 1
 	x := &cpuTable{Topology: t, caches: map[cacheLevel][]int32{}}
 	x.order = logicalOrder(t, size)
-	x.core = holders(size, t.Cores, func(o topology.Core) cpuset.Set { return o.CPUs })
-	x.pkg = holders(size, t.Packages, func(o topology.Package) cpuset.Set { return o.CPUs })
-	x.die = holders(size, t.Dies, func(o topology.Die) cpuset.Set { return o.CPUs })
-	x.cluster = holders(size, t.Clusters, func(o topology.Group) cpuset.Set { return o.CPUs })
-	x.book = holders(size, t.Books, func(o topology.Group) cpuset.Set { return o.CPUs })
-	x.drawer = holders(size, t.Drawers, func(o topology.Group) cpuset.Set { return o.CPUs })
-	x.node = holders(size, t.NUMANodes, func(o topology.NUMA) cpuset.Set { return o.CPUs })
-	x.kind = holders(size, t.CoreKinds, func(o topology.Kind) cpuset.Set { return o.CPUs })
+	x.core = topology.Owners(size, t.Cores, func(o topology.Core) cpuset.Set { return o.CPUs })
+	x.pkg = topology.Owners(size, t.Packages, func(o topology.Package) cpuset.Set { return o.CPUs })
+	x.die = topology.Owners(size, t.Dies, func(o topology.Die) cpuset.Set { return o.CPUs })
+	x.cluster = topology.Owners(size, t.Clusters, func(o topology.Group) cpuset.Set { return o.CPUs })
+	x.book = topology.Owners(size, t.Books, func(o topology.Group) cpuset.Set { return o.CPUs })
+	x.drawer = topology.Owners(size, t.Drawers, func(o topology.Group) cpuset.Set { return o.CPUs })
+	x.node = topology.Owners(size, t.NUMANodes, func(o topology.NUMA) cpuset.Set { return o.CPUs })
+	x.kind = topology.Owners(size, t.CoreKinds, func(o topology.Kind) cpuset.Set { return o.CPUs })
 	sorted := map[cacheLevel][]topology.Cache{}
 	for _, c := range t.Caches {
 		key := cacheLevel{c.Level, c.Type}
 		sorted[key] = append(sorted[key], c)
 	}
 	for key, caches := range sorted {
-		x.caches[key] = holders(size, caches, func(o topology.Cache) cpuset.Set { return o.CPUs })
+		x.caches[key] = topology.Owners(size, caches, func(o topology.Cache) cpuset.Set { return o.CPUs })
 	}
 	return x
-}
-
-// holders tells for each CPU the first object that holds it, or -1.
-func holders[T any](size int, objects []T, cpus func(T) cpuset.Set) []int32 {
-	of := make([]int32, size)
-	for i := range of {
-		of[i] = -1
-	}
-	for i, o := range objects {
-		for c := range cpus(o).All() {
-			if int(c) < size && of[c] < 0 {
-				of[c] = int32(i)
-			}
-		}
-	}
-	return of
 }
 
 // logicalOrder numbers the online CPUs core by core; those of no known core

@@ -27,10 +27,10 @@ func (t *Topology) Arrange() {
 	})
 
 	size := int(t.Online.Last()) + 1
-	packageOf := owners(size, t.Packages, func(p Package) cpuset.Set { return p.CPUs })
-	dieOf := owners(size, t.Dies, func(d Die) cpuset.Set { return d.CPUs })
-	clusterOf := owners(size, t.Clusters, func(g Group) cpuset.Set { return g.CPUs })
-	nodeOf := owners(size, t.NUMANodes, func(n NUMA) cpuset.Set { return n.CPUs })
+	packageOf := Owners(size, t.Packages, func(p Package) cpuset.Set { return p.CPUs })
+	dieOf := Owners(size, t.Dies, func(d Die) cpuset.Set { return d.CPUs })
+	clusterOf := Owners(size, t.Clusters, func(g Group) cpuset.Set { return g.CPUs })
+	nodeOf := Owners(size, t.NUMANodes, func(n NUMA) cpuset.Set { return n.CPUs })
 
 	for i := range t.Dies {
 		if p := packageOf[t.Dies[i].CPUs.First()]; p >= 0 {
@@ -81,8 +81,9 @@ func byCPUs[T any](objects []T, cpus func(T) cpuset.Set) {
 	slices.SortStableFunc(objects, func(a, b T) int { return cpus(a).Compare(cpus(b)) })
 }
 
-// owners tells for each CPU the index of the first object that holds it, or -1.
-func owners[T any](size int, objects []T, cpus func(T) cpuset.Set) []int32 {
+// Owners tells for each CPU below size the index of the first object that holds
+// it, or -1.
+func Owners[T any](size int, objects []T, cpus func(T) cpuset.Set) []int32 {
 	of := make([]int32, size)
 	for i := range of {
 		of[i] = -1

@@ -14,10 +14,10 @@ func (t *Topology) Scopes() func(cpuset.Set) string {
 		cpus func(int32) cpuset.Set
 	}
 	levels := [...]level{
-		{"core", owners(size, t.Cores, func(c Core) cpuset.Set { return c.CPUs }), func(i int32) cpuset.Set { return t.Cores[i].CPUs }},
-		{"cluster", owners(size, t.Clusters, func(g Group) cpuset.Set { return g.CPUs }), func(i int32) cpuset.Set { return t.Clusters[i].CPUs }},
-		{"die", owners(size, t.Dies, func(d Die) cpuset.Set { return d.CPUs }), func(i int32) cpuset.Set { return t.Dies[i].CPUs }},
-		{"package", owners(size, t.Packages, func(p Package) cpuset.Set { return p.CPUs }), func(i int32) cpuset.Set { return t.Packages[i].CPUs }},
+		{"core", Owners(size, t.Cores, func(c Core) cpuset.Set { return c.CPUs }), func(i int32) cpuset.Set { return t.Cores[i].CPUs }},
+		{"cluster", Owners(size, t.Clusters, func(g Group) cpuset.Set { return g.CPUs }), func(i int32) cpuset.Set { return t.Clusters[i].CPUs }},
+		{"die", Owners(size, t.Dies, func(d Die) cpuset.Set { return d.CPUs }), func(i int32) cpuset.Set { return t.Dies[i].CPUs }},
+		{"package", Owners(size, t.Packages, func(p Package) cpuset.Set { return p.CPUs }), func(i int32) cpuset.Set { return t.Packages[i].CPUs }},
 	}
 	return func(cpus cpuset.Set) string {
 		for _, l := range levels {
