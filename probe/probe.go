@@ -101,8 +101,8 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 		}
 		if source.wants(Identity | Kinds) {
 			extent := procfs.Head
-			if !source.Root.Live && source.wants(Kinds) {
-				extent = procfs.Whole
+			if source.wants(Kinds) && !(source.Root.Live && onX86) {
+				extent = procfs.Whole // Arm names each CPU's part
 			}
 			f.info, f.hasInfo = procfs.ReadCPUInfo(r, extent)
 		}

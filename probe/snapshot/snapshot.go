@@ -81,11 +81,12 @@ func (t *recording) addCPUID(ctx context.Context, cpus cpuset.Set) error {
 	return nil
 }
 
-// completeCPUs reads the files of the CPU and node folders that [probe.Probe]
-// had no need of, because another CPU's say the same: other tools read them
-// all.
+// completeCPUs reads the rest of /proc/cpuinfo and of the CPU and node folders.
+// [probe.Probe] had no need of it, as another CPU's files say the same, but
+// other tools read them all.
 func (t *recording) completeCPUs() {
 	cpu, node := "/sys/devices/system/cpu", "/sys/devices/system/node"
+	t.readAll("/proc", "cpuinfo")
 	t.readAll(cpu, "online", "offline", "present", "possible", "isolated", "nohz_full", "kernel_max")
 	t.readAll(cpu+"/smt", "control", "active")
 	t.readAll(node, "online", "possible", "has_cpu", "has_memory", "has_normal_memory")
