@@ -62,7 +62,7 @@ func ReadDir(dir root.Dir) (*Dump, []finding.Finding, error) {
 			found.Add(finding.Unreadable, finding.Warning, []string{err.Error()},
 				"The CPUID file of CPU %d cannot be read; the topology leaves this CPU out.", c)
 		}
-		entries, odd := parsePU(data, name)
+		entries, odd := parsePU([]byte(data), name)
 		found.Append(odd...)
 		d.add(c, entries)
 	}

@@ -43,12 +43,12 @@ const (
 // ReadCPUInfo reads /proc/cpuinfo.
 func ReadCPUInfo(r root.Reader, extent Extent) (CPUInfo, bool) {
 	const name = "/proc/cpuinfo"
-	var data []byte
+	var data string
 	var err error
 	if extent == Whole {
 		data, err = r.ReadFile(name)
 	} else if data, err = r.ReadHead(name, 4096); err == nil {
-		if !strings.Contains(string(data), "\n\n") || !firstIsEnough(string(data)) {
+		if !strings.Contains(data, "\n\n") || !firstIsEnough(data) {
 			data, err = r.ReadFile(name)
 		}
 	}
@@ -56,7 +56,7 @@ func ReadCPUInfo(r root.Reader, extent Extent) (CPUInfo, bool) {
 		r.Report(err)
 		return CPUInfo{}, false
 	}
-	return parseCPUInfo(string(data), extent), true
+	return parseCPUInfo(data, extent), true
 }
 
 // firstIsEnough reports whether the file's head names the processor. On Arm

@@ -21,7 +21,7 @@ func MemTotal(r root.Reader) (int64, bool) {
 		r.Report(err)
 		return 0, false
 	}
-	_, rest, ok := strings.Cut(string(head), "MemTotal:")
+	_, rest, ok := strings.Cut(head, "MemTotal:")
 	if !ok {
 		r.Malformed(name, fmt.Errorf("it has no MemTotal line"))
 		return 0, false

@@ -11,7 +11,7 @@ import (
 // node is a file, a directory or a link of a tree held in memory.
 type node struct {
 	children map[string]*node // directories only
-	data     []byte
+	data     string
 	link     string
 	problem  error // why the content is not there
 }
@@ -99,7 +99,7 @@ func FromFiles(files map[string]string) *Root {
 		if target, ok := strings.CutPrefix(content, "-> "); ok {
 			top.put(name, &node{link: target})
 		} else {
-			top.put(name, &node{data: []byte(content)})
+			top.put(name, &node{data: content})
 		}
 	}
 	return &Root{Dir: &memDir{top: top, path: "/"}, Name: "memory"}
@@ -128,7 +128,7 @@ func (d *memDir) Open(name string) (Dir, error) {
 	return &memDir{d.top, d.join(name)}, nil
 }
 
-func (d *memDir) ReadFile(name string) ([]byte, error) {
+func (d *memDir) ReadFile(name string) (string, error) {
 	n, err := d.top.walk(d.full(name), true)
 	switch {
 	case err != nil:
@@ -138,12 +138,12 @@ func (d *memDir) ReadFile(name string) ([]byte, error) {
 		err = n.problem
 	}
 	if err != nil {
-		return nil, pathError("open", d.join(name), err)
+		return "", pathError("open", d.join(name), err)
 	}
-	return append([]byte(nil), n.data...), nil
+	return n.data, nil
 }
 
-func (d *memDir) ReadHead(name string, n int) ([]byte, error) {
+func (d *memDir) ReadHead(name string, n int) (string, error) {
 	data, err := d.ReadFile(name)
 	return data[:min(n, len(data))], err
 }

@@ -47,7 +47,10 @@ type osDir struct {
 
 func (d *osDir) Path() string { return d.path }
 
-func (d *osDir) join(name string) string { return path.Join(d.path, name) }
+// join makes the path of an entry; callers give clean names.
+func (d *osDir) join(name string) string {
+	return strings.TrimSuffix(d.path, "/") + "/" + strings.TrimLeft(name, "/")
+}
 
 // local makes name relative to the handle.
 func local(name string) string {
@@ -137,51 +140,51 @@ func retry(call func() (int, error)) (n int, err error) {
 	return n, err
 }
 
-func (d *osDir) ReadFile(name string) ([]byte, error) {
+func (d *osDir) ReadFile(name string) (string, error) {
 	fd, err := d.openat(name, 0)
 	if err != nil {
-		return nil, pathError("open", d.join(name), err)
+		return "", pathError("open", d.join(name), err)
 	}
 	defer unix.Close(fd)
-	first := pages.Get().(*[4096]byte) // one page is all that most sysfs files can hold
-	defer pages.Put(first)
-	n, err := retry(func() (int, error) { return unix.Read(fd, first[:]) })
+	page := pages.Get().(*[4096]byte) // one is all that most sysfs files can hold
+	defer pages.Put(page)
+	n, err := retry(func() (int, error) { return unix.Read(fd, page[:]) })
 	if err != nil {
-		return nil, pathError("read", d.join(name), err)
+		return "", pathError("read", d.join(name), err)
 	}
-	data := append([]byte(nil), first[:n]...)
 	// Only the files of /proc can end a read before their own end.
-	if n < len(first) && !strings.HasPrefix(d.path, "/proc") && !strings.HasPrefix(local(name), "proc/") {
-		return data, nil
+	if n < len(page) && !strings.HasPrefix(d.path, "/proc") && !strings.HasPrefix(local(name), "proc/") {
+		return string(page[:n]), nil
 	}
+	data := append(make([]byte, 0, 4*len(page)), page[:n]...)
 	for len(data) <= MaxFile {
-		if cap(data)-len(data) < 4096 {
+		if cap(data)-len(data) < len(page) {
 			data = append(make([]byte, 0, 4*cap(data)), data...)
 		}
 		n, err := readFull(fd, data[len(data):cap(data)])
 		if err != nil {
-			return nil, pathError("read", d.join(name), err)
+			return "", pathError("read", d.join(name), err)
 		}
 		if n == 0 {
-			return data, nil
+			return string(data), nil
 		}
 		data = data[:len(data)+n]
 	}
-	return nil, pathError("read", d.join(name), ErrTooLarge)
+	return "", pathError("read", d.join(name), ErrTooLarge)
 }
 
-func (d *osDir) ReadHead(name string, n int) ([]byte, error) {
+func (d *osDir) ReadHead(name string, n int) (string, error) {
 	fd, err := d.openat(name, 0)
 	if err != nil {
-		return nil, pathError("open", d.join(name), err)
+		return "", pathError("open", d.join(name), err)
 	}
 	defer unix.Close(fd)
 	b := make([]byte, n)
 	n, err = readFull(fd, b)
 	if err != nil {
-		return nil, pathError("read", d.join(name), err)
+		return "", pathError("read", d.join(name), err)
 	}
-	return b[:n], nil
+	return string(b[:n]), nil
 }
 
 var pages = sync.Pool{New: func() any { return new([4096]byte) }}

@@ -27,10 +27,8 @@ func (r Reader) Text(name string) (string, bool) {
 		r.Report(err)
 		return "", false
 	}
-	return trim(string(data)), true
+	return strings.Trim(data, " \t\r\n\x00"), true
 }
-
-func trim(s string) string { return strings.Trim(s, " \t\r\n\x00") }
 
 // Report turns an error of a file into a finding, unless it says that the file
 // is not there.

@@ -34,12 +34,11 @@ type Dir interface {
 	Path() string
 	// Open opens a directory below this one.
 	Open(name string) (Dir, error)
-	// ReadFile returns a file's content, up to [MaxFile] bytes. The slice is
-	// the caller's.
-	ReadFile(name string) ([]byte, error)
+	// ReadFile returns a file's content, up to [MaxFile] bytes.
+	ReadFile(name string) (string, error)
 	// ReadHead returns the first n bytes of a file, or all if it is shorter.
 	// Some kernel files cost more the more of them is read.
-	ReadHead(name string, n int) ([]byte, error)
+	ReadHead(name string, n int) (string, error)
 	// Names lists the directory's entries in no particular order.
 	Names() ([]string, error)
 	// ReadLink returns the text of a symbolic link.

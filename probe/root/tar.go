@@ -142,13 +142,13 @@ func unpack(t *tar.Reader, top *node, name string, found *finding.List) (entries
 			if kept += h.Size; kept > maxKept {
 				return entries, errKept
 			}
-			var b bytes.Buffer
+			var b strings.Builder
 			if _, err := io.Copy(&b, t); err != nil {
 				n.problem = err
 				top.put(h.Name, n)
 				return entries + 1, err
 			}
-			n.data = b.Bytes()
+			n.data = b.String()
 		default:
 			continue // devices and FIFOs hold nothing to read
 		}

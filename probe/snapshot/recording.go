@@ -92,18 +92,18 @@ func (d *recordingDir) Open(name string) (root.Dir, error) {
 	return &recordingDir{Dir: inner, tree: d.tree}, nil
 }
 
-func (d *recordingDir) ReadFile(name string) ([]byte, error) {
+func (d *recordingDir) ReadFile(name string) (string, error) {
 	data, err := d.Dir.ReadFile(name)
 	if err == nil {
-		d.record(name, data)
+		d.record(name, []byte(data))
 	}
 	return data, err
 }
 
-func (d *recordingDir) ReadHead(name string, n int) ([]byte, error) {
+func (d *recordingDir) ReadHead(name string, n int) (string, error) {
 	data, err := d.Dir.ReadHead(name, n)
 	if err == nil {
-		d.record(name, data)
+		d.record(name, []byte(data))
 	}
 	return data, err
 }
