@@ -1,17 +1,21 @@
 package profiles
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // check finds fields that cannot all be true, and reports each where the last
 // of them stands.
 func (l *loader) check(p *Profile) {
 	w := &p.Work
+	_, givesCPU := l.seen["work.cpu_ms"] // if with a mistake, that is reported already
 	if p.Model == Async && w.Blocking != nil && *w.Blocking {
 		l.clash("waits that block hold the event loop, and all other tasks with it",
 			"choose model: threads or processes, or await the waits and write blocking: false", "model", "work.blocking")
 	}
 	switch {
-	case w.CPUMS == nil && w.NativeMS > 0:
+	case w.CPUMS == nil && !givesCPU && w.NativeMS > 0:
 		l.clash("it is a part of cpu_ms, which is missing", "give work.cpu_ms, the whole on-CPU time of a task", "work.native_ms")
 	case w.CPUMS != nil && w.NativeMS > *w.CPUMS:
 		l.clash(fmt.Sprintf("%s ms with the GIL released are more than the %s ms on the CPU that they are a part of", plain(w.NativeMS), plain(*w.CPUMS)),
@@ -33,8 +37,9 @@ func (l *loader) check(p *Profile) {
 func (l *loader) clash(problem, want string, paths ...string) {
 	m := Mistake{File: l.file, Path: paths[0]}
 	for _, path := range paths {
-		if at, ok := l.seen[path]; ok && at.Line >= m.Line {
-			m.Line, m.Column, m.Path = at.Line, at.Column, path
+		at, ok := l.seen[path]
+		if ok && cmp.Or(at.Line-m.Line, at.Column-m.Column) >= 0 {
+			m.File, m.Line, m.Column, m.Path = at.File, at.Line, at.Column, path
 		}
 	}
 	m.Problem, m.Want = problem, want

@@ -1,9 +1,11 @@
 package profiles
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"berth/probe/cpuset"
 )
@@ -68,7 +70,7 @@ func fields() []field {
 	}
 	return []field{
 		{"schema", "the version of this format", oneOf(Schema), func(p *Profile) any { return &p.Schema }, ""},
-		{"name", "what the workload is called", rule{check: notBlank}, func(p *Profile) any { return &p.Name }, ""},
+		{"name", "what the workload is called", rule{check: title}, func(p *Profile) any { return &p.Name }, ""},
 		{"runtime", "what executes the tasks", oneOf(Native, Go, Java, Node, Python, PythonFreeThreaded, OpenMP),
 			func(p *Profile) any { return &p.Runtime }, "native"},
 		{"objective", "most tasks per second, shortest time of one, or fewest cores", oneOf(Throughput, Latency, Efficiency),
@@ -137,15 +139,26 @@ func fields() []field {
 	}
 }
 
-func notBlank(text string) error {
+// title takes what fits in a line of a table.
+func title(text string) error {
 	if strings.TrimSpace(text) == "" {
-		return fmt.Errorf("it is blank")
+		return errors.New("it is blank")
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("it holds a line break or another character that does not print")
 	}
 	return nil
 }
 
 func cpuList(text string) error {
 	_, err := cpuset.Parse(text)
+	var list *cpuset.ParseError
+	if errors.As(err, &list) { // the caller prints the whole list
+		if list.Part == "" || list.Part == list.Text {
+			return errors.New(list.Why)
+		}
+		return fmt.Errorf("at %q: %s", list.Part, list.Why)
+	}
 	return err
 }
 
@@ -153,7 +166,7 @@ func cpuList(text string) error {
 // or without the domain.
 func deviceName(text string) error {
 	kind, name, ok := strings.Cut(text, ":")
-	if ok && kind != "" && name != "" && !strings.ContainsAny(text, " \t\n") {
+	if ok && kind != "" && name != "" && !strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }) {
 		return nil
 	}
 	return fmt.Errorf("it is neither KIND:NAME nor a PCI address")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/agext/levenshtein"
@@ -20,6 +21,9 @@ import (
 // MaxSize bounds a profile in bytes: ones that people or berth write are a
 // thousandth of it.
 const MaxSize = 1 << 20
+
+// enough mistakes are named; a file with more of them is no profile.
+const enough = 100
 
 // Mistake is one thing wrong with a profile.
 type Mistake struct {
@@ -124,18 +128,33 @@ func (p *Profile) With(flag string, settings ...Setting) (*Profile, error) {
 
 func (l *loader) set(p *Profile, s Setting) {
 	f := l.field(s.Path)
-	if f == nil {
+	switch {
+	case slices.Contains(sections(), s.Path):
+		l.add(nil, s.Path, "it is a section of fields", "set them one by one, as "+l.below(s.Path))
+		return
+	case f == nil:
 		l.unknown(nil, s.Path, s.Path)
 		return
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal([]byte(s.Value), &doc); err != nil || len(doc.Content) != 1 {
-		l.add(nil, s.Path, fmt.Sprintf("%q is not one YAML value", s.Value), "it takes "+f.allowed())
+	docs, err := documents([]byte(s.Value))
+	if err != nil || len(docs) != 1 {
+		l.add(nil, s.Path, fmt.Sprintf("%q is not one YAML value", short(s.Value)), "it takes "+f.allowed())
 		return
 	}
-	value := resolve(&doc)
+	value := resolve(docs[0])
 	value.Line, value.Column = 0, 0 // a flag, not a file
+	l.seen[s.Path] = Mistake{File: l.file}
 	l.value(p, f, value)
+}
+
+// below names the first field of a section.
+func (l *loader) below(section string) string {
+	for _, f := range l.table {
+		if strings.HasPrefix(f.path, section+".") {
+			return f.path
+		}
+	}
+	return ""
 }
 
 // clone copies the profile and all that it points to.
@@ -186,63 +205,102 @@ func (l *loader) document(data []byte) *yaml.Node {
 		l.add(&yaml.Node{Line: line, Column: column}, "", problem, "a profile is a YAML text in UTF-8")
 		return nil
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var first, second yaml.Node
-	switch err := decoder.Decode(&first); {
-	case errors.Is(err, io.EOF):
-		l.add(&yaml.Node{Line: 1, Column: 1}, "", "it is empty", "a profile begins with schema: "+Schema)
-		return nil
-	case err != nil:
-		l.syntax(err)
+	docs, err := documents(data)
+	if err != nil {
+		l.syntax(err, data)
 		return nil
 	}
-	top := resolve(&first)
-	if top.Line == 0 {
-		top.Line, top.Column = 1, 1
-	}
-	if top.Kind != yaml.MappingNode {
-		if top.Tag == "!!null" {
-			l.add(top, "", "it holds nothing but comments", "a profile begins with schema: "+Schema)
-		} else {
-			l.add(top, "", "it is "+describe(top), "a profile is a mapping that begins with schema: "+Schema)
+	begin := "a profile begins with schema: " + Schema
+	if len(docs) == 0 {
+		problem := "it is empty"
+		if len(bytes.TrimSpace(data)) > 0 {
+			problem = "it holds nothing but comments"
 		}
+		l.add(&yaml.Node{Line: 1, Column: 1}, "", problem, begin)
 		return nil
 	}
-	switch err := decoder.Decode(&second); {
-	case err == nil:
-		l.add(&second, "", "a second document begins here", "one file holds one profile")
-		return nil
-	case !errors.Is(err, io.EOF):
-		l.syntax(err)
-		return nil
+	top := resolve(docs[0])
+	switch {
+	case top.Tag == "!!null":
+		l.add(top, "", "it holds no field", begin)
+	case top.Kind != yaml.MappingNode:
+		l.add(top, "", "it is "+describe(top), "a profile is a mapping that begins with schema: "+Schema)
+	case len(docs) > 1:
+		l.add(docs[1], "", "a second document begins here", "one file holds one profile")
+	default:
+		return top
 	}
-	return top
+	return nil
 }
 
-// syntax reports an error of the YAML parser, which names the line at best.
-func (l *loader) syntax(err error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
+// documents parses the documents of a text, but no more than two: the second
+// is one too many.
+func documents(data []byte) ([]*yaml.Node, error) {
+	var docs []*yaml.Node
+	for decoder := yaml.NewDecoder(bytes.NewReader(data)); len(docs) < 2; {
+		doc := &yaml.Node{}
+		switch err := decoder.Decode(doc); {
+		case errors.Is(err, io.EOF):
+			return docs, nil
+		case err != nil:
+			return docs, err
+		}
+		docs = append(docs, doc)
+	}
+	return docs, nil
+}
+
+// syntax reports an error of the YAML parser.
+func (l *loader) syntax(err error, data []byte) {
+	problem := strings.TrimPrefix(err.Error(), "yaml: ")
 	n := &yaml.Node{}
-	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if number, problem, ok := strings.Cut(rest, ": "); ok {
-			if line, err := strconv.Atoi(number); err == nil {
-				n.Line, text = line, problem
-			}
+	if rest, ok := strings.CutPrefix(problem, "line "); ok {
+		if number, rest, ok := strings.Cut(rest, ": "); ok {
+			n.Line, _ = strconv.Atoi(number)
+			problem = rest
 		}
 	}
-	l.add(n, "", "not YAML: "+text, "")
+	want := "look at the indentation, colons, brackets and quotes there"
+	if line := broken(data); line > 0 {
+		n.Line = line
+		text := bytes.Split(data, []byte("\n"))[line-1]
+		indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+		if tab := bytes.IndexByte(indent, '\t'); tab >= 0 {
+			n.Column, problem, want = tab+1, "a tab indents this line", "YAML indents with spaces only"
+		}
+	}
+	l.add(n, "", "not YAML: "+problem, want)
+}
+
+// broken finds the line that spoils a YAML text: what stands above it parses.
+// The parser itself often names the line where the mapping began, or none. A
+// text too long for that many attempts gives 0.
+func broken(data []byte) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	if len(lines) > 200 || len(data) > 16<<10 {
+		return 0
+	}
+	end := len(data)
+	for i := len(lines); i > 0; i-- {
+		end -= len(lines[i-1])
+		if _, err := documents(data[:end]); err == nil {
+			return i
+		}
+	}
+	return 0
 }
 
 // unreadable finds the first byte that no YAML text may hold.
 func unreadable(data []byte) (line, column int, problem string) {
 	line, column = 1, 1
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as YAML counts
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
 		switch {
 		case r == utf8.RuneError && size == 1:
 			return line, column, fmt.Sprintf("byte 0x%02x is not UTF-8", data[0])
-		case r < ' ' && r != '\t' && r != '\n' && r != '\r', r == 0x7f:
-			return line, column, fmt.Sprintf("it holds the control character 0x%02x", r)
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r', 0x7f <= r && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+			return line, column, fmt.Sprintf("it holds the control character %U", r)
 		case r == '\n':
 			line, column = line+1, 0
 		}
@@ -271,6 +329,12 @@ func (l *loader) mapping(p *Profile, node *yaml.Node, section string) {
 	first := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
+		if len(l.found) == enough {
+			l.add(key, "", fmt.Sprintf("after %d mistakes the rest is not read", enough), "")
+		}
+		if len(l.found) > enough {
+			return
+		}
 		name := resolve(key).Value
 		path := name
 		if section != "" {
@@ -281,7 +345,7 @@ func (l *loader) mapping(p *Profile, node *yaml.Node, section string) {
 			continue
 		}
 		if line, twice := first[name]; twice {
-			l.add(key, path, fmt.Sprintf("it is set twice, first in line %d", line), "leave one out")
+			l.add(key, shown(path), fmt.Sprintf("it is set twice, first in line %d", line), "leave one out")
 			continue
 		}
 		first[name] = key.Line
@@ -339,12 +403,15 @@ func (l *loader) unknown(n *yaml.Node, path, name string) {
 	if name == "<<" {
 		problem, want = "merge keys are not read", "write the fields out"
 	}
-	l.add(n, path, problem, want)
+	l.add(n, shown(path), problem, want)
 }
 
-// nearest finds the field that a path or its last name looks most like: in the
-// same section by a few letters, elsewhere by the very name.
+// nearest finds the field that a path or its last name looks most like, and
+// prefers the same section.
 func (l *loader) nearest(path, name string) string {
+	if len(path) > 64 {
+		return "" // than which every field is shorter
+	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	best, least := "", len(last)/3+1
 	for _, s := range sections() {
@@ -353,10 +420,8 @@ func (l *loader) nearest(path, name string) string {
 		}
 	}
 	for _, f := range l.table {
-		d := levenshtein.Distance(path, f.path, nil)
-		if _, field, ok := strings.Cut(f.path, "."); ok && field == last {
-			d = min(d, 1)
-		}
+		field := f.path[strings.LastIndexByte(f.path, '.')+1:]
+		d := min(levenshtein.Distance(path, f.path, nil), 1+levenshtein.Distance(last, field, nil))
 		if d <= least {
 			best, least = f.path, d-1
 		}
@@ -395,19 +460,26 @@ func (l *loader) value(p *Profile, f *field, n *yaml.Node) {
 
 func (l *loader) number(f *field, n *yaml.Node, set func(float64)) {
 	refuse := func(problem string) { l.add(n, f.path, problem, "it takes "+f.allowed()) }
-	digits := strings.TrimLeft(n.Value, "+-")
+	text, digits := short(n.Value), strings.TrimLeft(n.Value, "+-")
+	isNumber := n.Tag == "!!int" || n.Tag == "!!float"
 	x, err := strconv.ParseFloat(n.Value, 64)
 	switch {
-	case n.Tag != "!!int" && n.Tag != "!!float" && n.Style == 0 && hasUnit(n.Value):
-		refuse(fmt.Sprintf("%q carries a unit, and the unit is in the field's name", n.Value))
-	case n.Tag != "!!int" && n.Tag != "!!float":
+	case n.Style == 0 && errors.Is(err, strconv.ErrRange): // text to YAML
+		refuse(text + " is out of range")
+	case !isNumber && n.Style == 0 && hasUnit(n.Value):
+		refuse(fmt.Sprintf("%q carries a unit, and the unit is in the field's name", text))
+	case !isNumber:
 		refuse("it is " + describe(n))
-	case err == nil && (math.IsNaN(x) || math.IsInf(x, 0)), strings.Contains(strings.ToLower(n.Value), ".nan"), strings.HasSuffix(strings.ToLower(n.Value), ".inf"):
-		refuse(n.Value + " is no number to plan with")
-	case err != nil || len(digits) > 1 && digits[0] == '0' && digits[1] != '.' && digits[1] != 'e' && digits[1] != 'E' || strings.ContainsAny(digits, "xXpP_"):
-		refuse(n.Value + " can be read in two ways; write a plain decimal number")
+	case n.Style != 0 && err != nil: // tagged !!int or !!float
+		refuse(fmt.Sprintf("%q is not a number", text))
+	case math.IsNaN(x) || math.IsInf(x, 0) || strings.EqualFold(digits, ".nan") || strings.EqualFold(digits, ".inf"):
+		refuse(text + " is no number to plan with")
+	case err != nil || len(digits) > 1 && digits[0] == '0' && !strings.ContainsRune(".eE", rune(digits[1])) || strings.ContainsAny(digits, "xXpP_"):
+		refuse(text + " can be read in two ways; write a plain decimal number")
 	case !f.rule.holds(x):
-		refuse(n.Value + " is out of range")
+		refuse(text + " is out of range")
+	case x == 0: // or less by a sign
+		set(0)
 	default:
 		set(x)
 	}
@@ -426,7 +498,7 @@ func hasUnit(text string) bool {
 func (l *loader) whole(f *field, n *yaml.Node, set func(int64)) {
 	l.number(f, n, func(x float64) {
 		if x != math.Trunc(x) {
-			l.add(n, f.path, n.Value+" is not whole", "it takes "+f.allowed())
+			l.add(n, f.path, short(n.Value)+" is not whole", "it takes "+f.allowed())
 			return
 		}
 		set(int64(x))
@@ -434,27 +506,29 @@ func (l *loader) whole(f *field, n *yaml.Node, set func(int64)) {
 }
 
 func (l *loader) boolean(f *field, n *yaml.Node, set func(bool)) {
-	if n.Tag != "!!bool" {
+	value := strings.ToLower(n.Value)
+	if n.Tag != "!!bool" || value != "true" && value != "false" { // a tag alone makes no truth
 		l.add(n, f.path, "it is "+describe(n), "it takes "+f.allowed())
 		return
 	}
-	set(strings.EqualFold(n.Value, "true"))
+	set(value == "true")
 }
 
 func (l *loader) text(f *field, n *yaml.Node, at any) {
 	text := n.Value
+	printed := short(text)
 	if len(f.rule.words) > 0 && !slices.Contains(f.rule.words, text) {
 		want := "it takes " + f.allowed()
-		best, least := "", len(text)/2+1
+		best, least := "", len(printed)/2+1
 		for _, w := range f.rule.words {
-			if d := levenshtein.Distance(strings.ToLower(text), w, nil); d < least {
+			if d := levenshtein.Distance(strings.ToLower(printed), w, nil); d < least {
 				best, least = w, d
 			}
 		}
 		if best != "" && len(f.rule.words) > 1 {
 			want = "did you mean " + best + "? It takes " + f.allowed()
 		}
-		l.add(n, f.path, fmt.Sprintf("%q is not known", text), want)
+		l.add(n, f.path, fmt.Sprintf("%q is not known", printed), want)
 		return
 	}
 	// A list of one CPU looks like a number; a name may look like anything.
@@ -463,12 +537,12 @@ func (l *loader) text(f *field, n *yaml.Node, at any) {
 		return
 	}
 	if f.path == "limits.avoid_cpus" && n.Tag == "!!float" {
-		l.add(n, f.path, "without quotes YAML reads "+text+" as a number", "it takes "+f.allowed())
+		l.add(n, f.path, "without quotes YAML reads "+printed+" as a number", "it takes "+f.allowed())
 		return
 	}
 	if f.rule.check != nil {
 		if err := f.rule.check(text); err != nil {
-			l.add(n, f.path, fmt.Sprintf("%q: %v", text, err), "it takes "+f.allowed())
+			l.add(n, f.path, fmt.Sprintf("%q: %v", printed, err), "it takes "+f.allowed())
 			return
 		}
 	}
@@ -498,10 +572,7 @@ func describe(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	case yaml.ScalarNode:
-		value := n.Value
-		if len(value) > 40 {
-			value = strings.ToValidUTF8(value[:40], "") + "…"
-		}
+		value := short(n.Value)
 		switch n.Tag {
 		case "!!null":
 			return "empty"
@@ -515,6 +586,23 @@ func describe(n *yaml.Node) string {
 		return fmt.Sprintf("%q, tagged %s", value, n.Tag)
 	}
 	return "not a value"
+}
+
+// short cuts text from a file to what a line of an error holds.
+func short(text string) string {
+	if len(text) > 40 {
+		return strings.ToValidUTF8(text[:40], "") + "…"
+	}
+	return text
+}
+
+// shown makes a name from a file fit for a terminal.
+func shown(name string) string {
+	name = short(name)
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // wrongSchema reports whether the document is of another version: then what its

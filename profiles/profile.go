@@ -15,8 +15,8 @@ type Profile struct {
 	Model     Model     `json:"model,omitempty" yaml:"model,omitempty"`
 	Work      Work      `json:"work" yaml:"work"`
 	Scaling   *Scaling  `json:"scaling,omitempty" yaml:"scaling,omitempty"`
-	Load      Load      `json:"load" yaml:"load,omitempty"`
-	Limits    Limits    `json:"limits" yaml:"limits,omitempty"`
+	Load      Load      `json:"load" yaml:"load"`
+	Limits    Limits    `json:"limits" yaml:"limits"`
 	Measured  *Measured `json:"measured,omitempty" yaml:"measured,omitempty"`
 }
 
