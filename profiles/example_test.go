@@ -31,7 +31,7 @@ work:
 	fmt.Println(err)
 	// Output:
 	// gateway.yaml:4:3: work.cpums: there is no such field; did you mean work.cpu_ms?
-	// gateway.yaml:5:12: work.wait_ms: "90ms" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 0 to 1e+09
+	// gateway.yaml:5:12: work.wait_ms: "90ms" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 0 to 1e9
 }
 
 // A flag changes one field of a profile.
@@ -49,5 +49,5 @@ func ExampleProfile_With() {
 	fmt.Println(err)
 	// Output:
 	// 0 90
-	// --set work.wait_ms=90s: work.wait_ms: "90s" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 0 to 1e+09
+	// --set work.wait_ms=90s: work.wait_ms: "90s" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 0 to 1e9
 }

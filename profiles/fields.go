@@ -222,7 +222,8 @@ func (r *rule) holds(x float64) bool {
 
 func plain(x float64) string {
 	if x != 0 && (x >= 1e7 || x <= 1e-4) {
-		return strconv.FormatFloat(x, 'g', -1, 64)
+		exponent := strings.NewReplacer("e+0", "e", "e+", "e", "e-0", "e-") // 1e9, not 1e+09
+		return exponent.Replace(strconv.FormatFloat(x, 'g', -1, 64))
 	}
 	return strconv.FormatFloat(x, 'f', -1, 64)
 }

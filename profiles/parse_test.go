@@ -81,7 +81,7 @@ var fieldMistakes = []wrong{
 	{head + "model: thread\n", "f.yaml:3:8: model", "did you mean threads?"},
 	{head + "work:\n  kind: memory\n", "f.yaml:4:9: work.kind", `"memory" is not known`},
 	{head + "work:\n  kind: flaot\n", "f.yaml:4:9: work.kind", "did you mean float?"},
-	{head + "work:\n  cpu_ms: ten\n", "f.yaml:4:11: work.cpu_ms", `it is the text "ten"; it takes a number (milliseconds) from 1e-06 to 1e+09`},
+	{head + "work:\n  cpu_ms: ten\n", "f.yaml:4:11: work.cpu_ms", `it is the text "ten"; it takes a number (milliseconds) from 1e-6 to 1e9`},
 	{head + "work:\n  cpu_ms: '10'\n", "f.yaml:4:11: work.cpu_ms", `it is the text "10"`},
 	{head + "work:\n  cpu_ms: true\n", "f.yaml:4:11: work.cpu_ms", "it is the truth value true"},
 	{head + "work:\n  cpu_ms:\n  - 1\n", "f.yaml:5:3: work.cpu_ms", "it is a list"},
@@ -98,7 +98,7 @@ var fieldMistakes = []wrong{
 	{head + "work:\n  near: 'nic:'\n", "f.yaml:4:9: work.near", "neither KIND:NAME"},
 	{head + "work:\n  near: 'nic: eth0'\n", "f.yaml:4:9: work.near", "neither KIND:NAME"},
 	{head + "work:\n  near: 81\n", "f.yaml:4:9: work.near", "neither KIND:NAME"},
-	{head + "load:\n  tasks: 2.5\n", "f.yaml:4:10: load.tasks", "2.5 is not whole; it takes a whole number from 1 to 1e+12"},
+	{head + "load:\n  tasks: 2.5\n", "f.yaml:4:10: load.tasks", "2.5 is not whole; it takes a whole number from 1 to 1e12"},
 	{head + "load:\n  tasks: many\n", "f.yaml:4:10: load.tasks", `it is the text "many"`},
 	{head + "load:\n  nested: 0\n", "f.yaml:4:11: load.nested", "it is the number 0"},
 	{head + "load:\n  ranks_per: socket\n", "f.yaml:4:14: load.ranks_per", `"socket" is not known; it takes one of node, llc, core`},
@@ -473,7 +473,7 @@ func TestWith(t *testing.T) {
 		settings []Setting
 		says     []string
 	}{
-		{[]Setting{{"work.cpu_ms", "10ms"}}, []string{`--set work.cpu_ms=10ms: work.cpu_ms: "10ms" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 1e-06 to 1e+09`}},
+		{[]Setting{{"work.cpu_ms", "10ms"}}, []string{`--set work.cpu_ms=10ms: work.cpu_ms: "10ms" carries a unit, and the unit is in the field's name; it takes a number (milliseconds) from 1e-6 to 1e9`}},
 		{[]Setting{{"work.cpums", "10"}}, []string{"--set work.cpums=10: work.cpums: there is no such field; did you mean work.cpu_ms?"}},
 		{[]Setting{{"cpu_ms", "10"}}, []string{"--set cpu_ms=10: cpu_ms: there is no such field; did you mean work.cpu_ms?"}},
 		{[]Setting{{"work", "10"}}, []string{"--set work=10: work: it is a section of fields; set them one by one, as work.kind"}},

@@ -65,6 +65,7 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 	root.AddCommand(
 		newInspectCmd(),
 		newNprocCmd(),
+		newProfilesCmd(),
 		newSchemaCmd(),
 		newSnapshotCmd(),
 	)

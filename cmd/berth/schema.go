@@ -30,9 +30,9 @@ func schemaNames() []string {
 func newSchemaCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema [NAME]",
-		Short: "Print the JSON Schema of an output, or list them",
-		Long: `Print the JSON Schema (draft 2020-12) that a command's -o json keeps to. Without
-a name, list the schemas.`,
+		Short: "Print the JSON Schema of an output or of the profile, or list them",
+		Long: `Print the JSON Schema (draft 2020-12) that a command's -o json keeps to, or that
+of a profile. Without a name, list the schemas.`,
 		Example: `  berth schema
   berth schema inspect > inspect.schema.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
