@@ -128,7 +128,7 @@ func (t *task) bound(r rule, out *proposal) {
 		out.by = Binding{ByDown, fmt.Sprintf("what is waited for takes %d tasks at once", *n)}
 		t.reason("downstream: at most %d at once", *n)
 	}
-	if out.workers != before && !out.missed {
+	if _, nested := r.(*nestedRule); (nested || out.workers != before) && !out.missed {
 		t.checkServed(r, out)
 	}
 }

@@ -41,7 +41,7 @@ const mostInFlight = 1e9
 func (t *asyncRule) forRate() proposal {
 	load := t.arrivals() * t.planned
 	want := max(1, ceil(load/loopBusy))
-	most := max(1, floor(t.budget()))
+	most := t.law.best(max(1, floor(t.budget())))
 	flight := t.demand()
 	rate := number(*t.p.Load.ArrivalPerS)
 	t.reason("loops: ⌈%s/s × %s ms ÷ %s⌉ = %d", rate, number(t.planned), number(loopBusy), want)
@@ -77,13 +77,15 @@ func (t *asyncRule) predict(w Workers) Prediction {
 	if t.cpu == 0 {
 		return (&pureRule{t.task}).predict(w)
 	}
-	// The tasks are shared out as evenly as whole ones can be.
+	// The narrower of two queues, as with interpreters: for each loop, M/M/1//N of
+	// its share of the tasks, and for the CPUs, all of them.
 	few, more := w.InFlight/loops, w.InFlight%loops
 	busy := float64(loops-more) * closed(few, t.wait, t.planned, single)
 	if more > 0 {
 		busy += float64(more) * closed(few+1, t.wait, t.planned, single)
 	}
-	x := t.served(speed * busy / float64(loops) / t.planned)
+	busy = math.Min(busy, closed(w.InFlight, t.wait, t.planned, t.speeds))
+	x := t.served(math.Min(busy, speed) / t.planned)
 	alone := t.law.first * math.Min(1, t.quota)
 	return Prediction{
 		Speedup: figure(x * (t.wait + t.planned/alone)), ThroughputPS: figure(x * 1000),

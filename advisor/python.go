@@ -27,8 +27,8 @@ func (t *gilRule) propose() proposal {
 		}
 		t.explainSpeed(out.workers.Processes)
 		t.reason("GIL: threads of one process take turns at pure Python, so each busy thread has its own process")
-		if t.arrivals() > 0 && t.cpu > 0 && t.p.Objective != profiles.Latency {
-			if d := t.demand(); d < out.workers.Processes {
+		if t.arrivals() > 0 && t.cpu > 0 {
+			if d := t.demand(); d < out.workers.Processes && t.p.Objective != profiles.Latency {
 				t.explainDemand(d)
 				out.workers.Processes, out.by = d, Binding{ByDemand, fmt.Sprintf("%d workers serve the %s tasks per second", d, number(*t.p.Load.ArrivalPerS))}
 			}
@@ -103,9 +103,13 @@ func (t *gilRule) fitDemand(out *proposal) {
 	}
 	t.explainDemand(d)
 	// Interpreters too are left a fifth to spare.
-	processes := max(1, min(full.Processes, ceil(t.arrivals()*t.interpreted/0.8)))
-	threads := min(full.Threads, ceil(float64(d)/float64(processes)))
+	processes := max(1, ceil(t.arrivals()*t.interpreted/0.8))
 	t.reason("⌈%s/s × %s ms of Python ÷ 0.8⌉ = %d processes", number(*t.p.Load.ArrivalPerS), number(t.interpreted), processes)
+	processes = min(full.Processes, max(processes, ceil(float64(d)/float64(full.Threads))))
+	threads := min(full.Threads, ceil(float64(d)/float64(processes)))
+	for t.throughput(t.of(processes, threads)) < t.arrivals() && processes < full.Processes {
+		processes++
+	}
 	out.workers = t.of(processes, threads)
 	out.by = Binding{ByDemand, fmt.Sprintf("%d × %d threads serve the %s tasks per second", processes, threads, number(*t.p.Load.ArrivalPerS))}
 }

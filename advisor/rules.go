@@ -114,8 +114,8 @@ func (t *pureRule) propose() proposal {
 	t.explainSpeed(n)
 	// A rate that fewer can serve needs no more: but the shortest time of one
 	// task is the aim of latency.
-	if t.arrivals() > 0 && t.cpu > 0 && t.p.Objective != profiles.Latency {
-		if d := t.demand(); d < n {
+	if t.arrivals() > 0 && t.cpu > 0 {
+		if d := t.demand(); d < n && t.p.Objective != profiles.Latency {
 			t.explainDemand(d)
 			n, out.by = d, Binding{ByDemand, fmt.Sprintf("%d workers serve the %s tasks per second", d, number(*t.p.Load.ArrivalPerS))}
 		}
@@ -166,7 +166,7 @@ func (t *pureRule) predict(w Workers) Prediction {
 		Speedup: figure(speed / t.law.first), ThroughputPS: t.perSecond(speed, t.cpu),
 		Utilisation: figure(math.Min(1, speed/t.law.capacity(n))), StallMS: t.stall(n), Capacity: figure(t.law.capacity(n)),
 	}
-	if a := t.arrivals(); a > 0 && t.cpu > 0 && t.p.Objective != profiles.Latency {
+	if t.arrivals() > 0 && t.cpu > 0 {
 		x := t.served(speed / t.cpu)
 		out.ThroughputPS = figure(x * 1000)
 		out.Utilisation = figure(x * t.cpu / speed)
@@ -218,7 +218,7 @@ func (t *latencyRule) propose() proposal {
 		}
 		out.by = Binding{ByTarget, fmt.Sprintf("%d cores keep the wait within %s ms", c, number(target))}
 	} else {
-		c = max(1, limit)
+		c = t.law.best(max(1, limit))
 		t.explainMiss(&out, queue, limit)
 	}
 	out.workers = t.inOneModel(t.waiters(c))
@@ -301,6 +301,7 @@ func (t *latencyRule) predict(w Workers) Prediction {
 	if q := floor(t.quota); q < n {
 		n = max(1, q)
 	}
+	n = t.law.best(n) // more threads may wait, but no more compute than help
 	load := &t.p.Load
 	queue := waiting{offered: t.arrivals() * t.cpu, service: t.cpu}
 	wait, speed := 0.0, 0.0
@@ -380,14 +381,12 @@ func (t *blockingRule) shrink(w Workers, n int) Workers { return t.resize(w, n) 
 // nestedRule is for tasks that use several threads each, and for MPI ranks.
 type nestedRule struct{ *task }
 
-// threads is N, the threads of all workers together: one per core, within the
-// quota.
-func (t *nestedRule) threads() int {
-	if whole := max(1, floor(t.quota)); whole < len(t.cores) {
-		return whole
-	}
-	return len(t.cores)
-}
+// limit is N of the advice: one thread per core, within the quota.
+func (t *nestedRule) limit() int { return min(len(t.cores), max(1, floor(t.quota))) }
+
+// threads are those of all workers together: N, or fewer where a fitted law,
+// the memory's bandwidth or slow cores make fewer faster.
+func (t *nestedRule) threads() int { return t.law.best(t.limit()) }
 
 // ranks is how many workers the machine's objects call for; 0 where the tasks
 // decide.
@@ -407,6 +406,8 @@ func (t *nestedRule) propose() proposal {
 	n := t.threads()
 	out := proposal{by: Binding{ByCores, fmt.Sprintf("%d cores can be used", n)}}
 	switch {
+	case n < t.limit():
+		out.by = t.pure.by
 	case n < len(t.cores):
 		out.by = Binding{ByQuota, fmt.Sprintf("the quota is the time of %s CPUs, %d whole ones", number(t.quota), n)}
 	case t.kinds > 1:
@@ -440,4 +441,13 @@ func (t *nestedRule) split(workers int) Workers {
 
 func (t *nestedRule) predict(w Workers) Prediction { return (&pureRule{t.task}).predict(w) }
 
-func (t *nestedRule) shrink(w Workers, n int) Workers { return t.split(max(1, min(w.Processes, n))) }
+// shrink takes the most workers that leave the fewest threads over.
+func (t *nestedRule) shrink(w Workers, n int) Workers {
+	best := t.split(max(1, min(w.Processes, n)))
+	for fewer := best.Processes - 1; fewer > 0; fewer-- {
+		if now := t.split(fewer); now.Total() > best.Total() {
+			best = now
+		}
+	}
+	return best
+}

@@ -40,6 +40,10 @@ func newTask(r *room, p *profiles.Profile, c *probe.Calibration) *task {
 	}
 	yield := r.smtYield(p, c)
 	t.law = newLaw(r, p, yield)
+	if t.law.static && t.cpu > 0 && t.wait > 0 {
+		t.law.static = false
+		t.assume("partition: static was not used: tasks that wait are taken by whoever is free.")
+	}
 	t.pays = yield >= yieldThatPays && p.Objective == profiles.Throughput && p.Work.Kind != profiles.MemoryBandwidth && t.cpus.Len() > len(t.cores)
 	t.drawBandwidth(c)
 	t.pure = t.countBusy()
@@ -155,36 +159,39 @@ const lightLoad = 0.7
 func (t *task) planForLoad() {
 	t.planned = t.cpu
 	t.interpreted = math.Max(0, t.cpu-t.p.Work.NativeMS)
-	if m := t.p.Measured; m != nil && m.Utilisation < 0.5 && t.cpu > 0 && t.wait > 0 {
+	if m := t.p.Measured; m != nil && m.Utilisation != nil && *m.Utilisation < 0.5 && t.cpu > 0 && t.wait > 0 {
 		t.planned *= lightLoad
 		t.interpreted *= lightLoad
 		t.assume("cpu_ms was measured on workers that were busy %s %% of the time and paid for waking up: counts are planned with 0.7 of it, %s ms.",
-			number(100*m.Utilisation), number(t.planned))
+			number(100**m.Utilisation), number(t.planned))
 	}
 }
 
-// shareOut finds the speeds of k threads at service, and the full speed.
+// shareOut finds the speeds of k threads at service, and the full speed: under
+// a quota below the cores, that of the quota, of which a fraction counts; else
+// that of the count for pure work.
 func (t *task) shareOut() {
 	l := t.law
 	alone := math.Min(1, t.quota)
-	top := l.cpus
-	if t.quota < float64(l.cores) {
-		// A share of the last core counts as that share of what it adds.
-		whole := floor(t.quota)
-		part := t.quota - float64(whole)
-		held := l.shared(whole)
-		if part > slack {
-			held += part * (l.shared(whole+1) - l.shared(whole))
-		}
-		t.full = l.bend(max(1, ceil(t.quota)), held, alone)
-		top = min(top, ceil(t.quota))
-	} else {
-		n := t.pure.n
-		t.full = l.bend(n, l.shared(n)*math.Min(1, t.quota/float64(n)), alone)
-	}
-	t.speeds = make([]float64, 1, top+1)
+	t.speeds = []float64{0}
 	best := 0.0
-	for k := 1; k <= top && best < t.full; k++ {
+	if t.quota < float64(l.cores) {
+		whole := floor(t.quota)
+		for k := 1; k <= whole; k++ {
+			best = math.Max(best, l.bend(k, l.shared(k), alone))
+			t.speeds = append(t.speeds, best)
+		}
+		if part := t.quota - float64(whole); part > slack {
+			held := l.shared(whole) + part*(l.shared(whole+1)-l.shared(whole))
+			best = math.Max(best, l.bend(whole+1, held, alone))
+			t.speeds = append(t.speeds, best)
+		}
+		t.full = best
+		return
+	}
+	n := t.pure.n
+	t.full = l.bend(n, l.shared(n)*math.Min(1, t.quota/float64(n)), alone)
+	for k := 1; k <= l.cpus && best < t.full; k++ {
 		best = math.Max(best, math.Min(t.full, l.bend(k, l.shared(k), alone)))
 		t.speeds = append(t.speeds, best)
 	}

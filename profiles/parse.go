@@ -167,6 +167,9 @@ func (p *Profile) clone() *Profile {
 	out.Work.Blocking, out.Load.Nested = copied(p.Work.Blocking), copied(p.Load.Nested)
 	out.Load.Tasks, out.Limits.DownstreamConcurrency = copied(p.Load.Tasks), copied(p.Limits.DownstreamConcurrency)
 	out.Scaling, out.Measured = copied(p.Scaling), copied(p.Measured)
+	if out.Measured != nil {
+		out.Measured.Utilisation = copied(out.Measured.Utilisation)
+	}
 	return &out
 }
 

@@ -127,9 +127,9 @@ type Limits struct {
 
 // Measured says how observe came by the figures.
 type Measured struct {
-	Seconds     float64 `json:"seconds" yaml:"seconds"`
-	Utilisation float64 `json:"utilisation" yaml:"utilisation"` // busy share of the workers it saw
-	Confidence  float64 `json:"confidence" yaml:"confidence"`
+	Seconds     float64  `json:"seconds" yaml:"seconds"`
+	Utilisation *float64 `json:"utilisation,omitempty" yaml:"utilisation,omitempty"` // busy share of the workers it saw
+	Confidence  float64  `json:"confidence" yaml:"confidence"`
 }
 
 // Defaults of fields that have one.
