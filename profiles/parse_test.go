@@ -443,7 +443,7 @@ measured: {seconds: 10, utilisation: 0.15, confidence: 0.9}
 			Quantile: 0.95},
 		Limits: Limits{MemoryPerWorkerMiB: new(3072.0), MemorySharedMiB: 2048, DownstreamConcurrency: new(int64(20)),
 			TargetUtilisation: new(0.9), ReserveCores: 1, AvoidCPUs: "0-3"},
-		Measured: &Measured{Seconds: 10, Utilisation: pointer(0.15), Confidence: 0.9},
+		Measured: &Measured{Seconds: 10, Utilisation: new(0.15), Confidence: 0.9},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
