@@ -41,7 +41,7 @@ func Advise(m *probe.Machine, p *profiles.Profile, c *probe.Calibration) (*Plan,
 	plan := &Plan{
 		Schema: Schema, Profile: p.Name, Machine: m.Fingerprint, Runtime: p.Runtime, Blocking: p.BlockingWaits(),
 		Class: t.class(), Confidence: t.confidence(), BudgetCPUs: *figure(t.budget()), MemoryMiB: t.memoryNeed(w),
-		Workers: w, Binding: wanted.by, Placement: t.place(m, w), Predicted: rule.predict(w),
+		Workers: w, Binding: wanted.by, Placement: t.place(m, w), Predicted: t.predict(rule, w),
 		Feasible: !wanted.missed, Remedies: wanted.remedies, Verify: t.verify(w),
 	}
 	plan.Rejected = t.alternatives(rule, plan)
@@ -121,6 +121,7 @@ func (t *task) bound(r rule, out *proposal) {
 	if n := t.p.Load.Tasks; n != nil && *n < int64(t.atOnce(r, out.workers)) {
 		out.workers = r.shrink(out.workers, int(*n))
 		out.by = Binding{ByTasks, fmt.Sprintf("there are %d tasks", *n)}
+		t.reason("tasks: there are %d, and more workers would have none", *n)
 		before = out.workers // fewer tasks than workers miss no rate
 	}
 	if n := t.p.Limits.DownstreamConcurrency; n != nil && *n < int64(t.atOnce(r, out.workers)) {
@@ -144,6 +145,25 @@ func (t *task) atOnce(r rule, w Workers) int {
 	return w.Total()
 }
 
+// predict is the rule's word on workers of whom no more are busy than there are
+// tasks, and than what they wait for takes.
+func (t *task) predict(r rule, w Workers) Prediction {
+	busy := t.atOnce(r, w)
+	for _, most := range [...]*int64{t.p.Load.Tasks, t.p.Limits.DownstreamConcurrency} {
+		if most != nil && *most < int64(busy) {
+			busy = int(*most)
+		}
+	}
+	if busy < t.atOnce(r, w) {
+		if _, nested := r.(*nestedRule); nested {
+			w.Processes = busy
+		} else {
+			w = r.shrink(w, busy)
+		}
+	}
+	return r.predict(w)
+}
+
 // checkServed tells whether fewer workers than the CPUs call for still do what
 // was asked of them.
 func (t *task) checkServed(r rule, out *proposal) {
@@ -151,7 +171,7 @@ func (t *task) checkServed(r rule, out *proposal) {
 		return
 	}
 	rate := *t.p.Load.ArrivalPerS
-	after := r.predict(out.workers)
+	after := t.predict(r, out.workers)
 	served := *after.ThroughputPS
 	switch r.(type) {
 	case *asyncRule:

@@ -154,7 +154,7 @@ func (a *rejects) try(option string, w Workers) {
 	if a.plan.Workers.Total() == w.Total() && a.plan.Workers.Processes == w.Processes && a.plan.Workers.EventLoops == w.EventLoops {
 		return
 	}
-	a.addWith(option, w, a.rule.predict(w))
+	a.addWith(option, w, a.predict(a.rule, w))
 }
 
 func (a *rejects) addWith(option string, w Workers, yields Prediction) {

@@ -132,7 +132,7 @@ func (t *task) placeCrowd(w Workers, free Placement, isolated bool) Placement {
 	if isolated {
 		free.Why = "not pinned, for there are more threads than CPUs; but these CPUs are isolated and nothing balances threads on them: use others"
 	} else {
-		free.Why = fmt.Sprintf("not pinned: %d threads on %d CPUs mostly wait, and the kernel gives whoever wakes the CPU that is free", w.Total(), t.cpus.Len())
+		free.Why = fmt.Sprintf("not pinned: %d threads share %d CPUs, and the kernel gives whoever wakes one that is free", w.Total(), t.cpus.Len())
 	}
 	return free
 }

@@ -20,19 +20,11 @@ func (t *gilRule) native() float64 { return t.planned - t.interpreted }
 func (t *gilRule) propose() proposal {
 	n := t.pure.n
 	if !t.waits() {
-		out := proposal{by: t.pure.by, workers: Workers{Model: Processes, Processes: n, Threads: 1}}
+		out := (&pureRule{t.task}).propose()
+		t.reason("GIL: threads of one process take turns at pure Python, so each busy thread has its own process")
 		if t.p.Model == profiles.Threads {
 			out.workers = Workers{Model: Threads, Processes: 1, Threads: 1}
 			out.by = Binding{ByCPU, "one interpreter runs one thread at a time, and the profile asks for threads"}
-		}
-		t.explainSpeed(out.workers.Processes)
-		t.reason("GIL: threads of one process take turns at pure Python, so each busy thread has its own process")
-		if t.arrivals() > 0 && t.cpu > 0 {
-			if d := t.demand(); d < out.workers.Processes && t.p.Objective != profiles.Latency {
-				t.explainDemand(d)
-				out.workers.Processes, out.by = d, Binding{ByDemand, fmt.Sprintf("%d workers serve the %s tasks per second", d, number(*t.p.Load.ArrivalPerS))}
-			}
-			t.canServe(&out)
 		}
 		return out
 	}

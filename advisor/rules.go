@@ -168,6 +168,7 @@ func (t *pureRule) predict(w Workers) Prediction {
 	}
 	if t.arrivals() > 0 && t.cpu > 0 {
 		x := t.served(speed / t.cpu)
+		out.Speedup = figure(x * t.cpu / t.law.first)
 		out.ThroughputPS = figure(x * 1000)
 		out.Utilisation = figure(x * t.cpu / speed)
 	}
@@ -251,7 +252,7 @@ func (t *latencyRule) explainMiss(out *proposal, queue waiting, limit int) {
 	load := &t.p.Load
 	target := *load.WaitTargetMS
 	offered := queue.offered
-	t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s ms, more than %s, or utilisation is above 0.8",
+	t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s ms, and at most %s is asked for at a utilisation of at most 0.8",
 		limit, number(*load.ArrivalPerS), number(t.cpu), number(offered), number(load.Quantile), inWords(t.waits[len(t.waits)-1]), number(target))
 	var remedies []string
 	for k := limit + 1; k <= 16*max(limit, 4); k++ {
@@ -344,7 +345,7 @@ func (t *blockingRule) propose() proposal {
 		number(t.wait), number(t.planned), number(t.full), n, number(target))
 	goetz := t.full * (1 + t.wait/t.planned)
 	if g := int(math.Round(goetz)); g >= 1 && g <= mostThreads {
-		t.reason("Goetz's formula, %s × (1 + %s/%s) = %s, takes every worker's turn to fall into another's wait: %s %% of full speed",
+		t.reason("Goetz's formula, %s × (1 + %s/%s) = %s, assumes that no two workers ever want the same CPU: in truth %s %% of full speed",
 			number(t.full), number(t.wait), number(t.planned), number(goetz), number(100*closed(g, t.wait, t.planned, t.speeds)/t.full))
 	}
 	if t.arrivals() > 0 {
