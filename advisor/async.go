@@ -23,11 +23,15 @@ func (t *asyncRule) propose() proposal {
 	t.explainSpeed(loops)
 	if t.cpu > 0 && t.wait > 0 {
 		target := t.p.Target()
-		each, _ = saturation(int(target*(1+t.wait/t.planned)), mostInFlight/loops, func(n int) bool {
+		var ok bool
+		each, ok = saturation(int(target*(1+t.wait/t.planned)), mostInFlight/loops, func(n int) bool {
 			return closed(n, t.wait, t.planned, single) >= target*(1-slack)
 		})
 		out.by = Binding{ByCPU, fmt.Sprintf("%d loops with %d tasks each are busy %s %% of the time, at least %s %%", loops, each,
 			number(100*closed(each, t.wait, t.planned, single)), number(100*target))}
+		if !ok {
+			out.by = Binding{ByMemory, fmt.Sprintf("%d tasks in flight are more than processes hold, and do not fill the CPUs", int(mostInFlight))}
+		}
 		t.reason("M/M/1//N: tasks wait %s ms, then need their loop for %s ms; %d are the fewest that keep it busy %s of the time",
 			number(t.wait), number(t.planned), each, number(target))
 	}

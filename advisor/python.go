@@ -34,10 +34,15 @@ func (t *gilRule) propose() proposal {
 		t.reason("GIL: %s of a task's %s ms on the CPU are Python, so ⌈%d busy threads ÷ (%s ÷ %s)⌉ = %d processes",
 			number(t.interpreted), number(t.planned), n, number(t.planned), number(t.interpreted), processes)
 	}
-	out := proposal{workers: t.fit(processes), by: t.pure.by}
+	out := proposal{by: t.pure.by}
+	var ok bool
+	out.workers, ok = t.fit(processes)
 	t.reason("threads: the fewest in each of %d processes with which the interpreters and the CPUs both deliver %s of %s tasks per second: %d",
 		processes, number(t.p.Target()), number(1000*t.most(processes)), out.workers.Threads)
-	if t.wait > 0 {
+	switch {
+	case !ok:
+		out.by = outOfThreads()
+	case t.wait > 0:
 		out.by = Binding{ByCPU, fmt.Sprintf("%d × %d threads serve %s %% of what interpreters and CPUs can, at least %s %%", out.workers.Processes, out.workers.Threads,
 			number(100*t.throughput(out.workers)/t.most(processes)), number(100*t.p.Target()))}
 	}
@@ -57,13 +62,13 @@ func (t *gilRule) most(p int) float64 {
 }
 
 // fit finds the fewest threads for so many processes.
-func (t *gilRule) fit(processes int) Workers {
+func (t *gilRule) fit(processes int) (w Workers, ok bool) {
 	goal := t.p.Target() * t.most(processes) * (1 - slack)
 	start := int(goal / float64(processes) * (t.wait + t.planned))
-	threads, _ := saturation(start, mostThreads/processes, func(n int) bool {
+	threads, ok := saturation(start, mostThreads/processes, func(n int) bool {
 		return t.throughput(t.of(processes, n)) >= goal
 	})
-	return t.of(processes, threads)
+	return t.of(processes, threads), ok
 }
 
 func (t *gilRule) of(processes, threads int) Workers {
@@ -144,7 +149,7 @@ func (t *gilRule) fewerProcesses(w Workers, n int) Workers {
 	if !t.waits() || w.Model == Threads {
 		return t.resize(w, n)
 	}
-	out := t.fit(min(w.Processes, n))
+	out, _ := t.fit(min(w.Processes, n))
 	if t.arrivals() > 0 {
 		threads := max(w.Threads, ceil(float64(t.demand())/float64(out.Processes)))
 		out = t.of(out.Processes, min(out.Threads, threads))

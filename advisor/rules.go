@@ -339,7 +339,7 @@ func (t *blockingRule) propose() proposal {
 	out := proposal{by: Binding{ByCPU, fmt.Sprintf("%d workers use %s %% of what the CPUs can do, at least %s %%", n,
 		number(100*closed(n, t.wait, t.planned, t.speeds)/t.full), number(100*target))}}
 	if !ok {
-		out.by = Binding{ByMemory, fmt.Sprintf("the kernel has no more than %d numbers for threads (PID_MAX_LIMIT)", mostThreads)}
+		out.by = outOfThreads()
 	}
 	t.reason("closed queue: workers wait %s ms, then need %s ms of CPUs whose full speed is %s; %d are the fewest that use %s of it",
 		number(t.wait), number(t.planned), number(t.full), n, number(target))
@@ -361,6 +361,10 @@ func (t *blockingRule) propose() proposal {
 
 // mostThreads is PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h).
 const mostThreads = 4 << 20
+
+func outOfThreads() Binding {
+	return Binding{ByMemory, fmt.Sprintf("the kernel has no more than %d numbers for threads (PID_MAX_LIMIT), and they do not fill the CPUs", mostThreads)}
+}
 
 func (t *blockingRule) predict(w Workers) Prediction {
 	n := w.Total()

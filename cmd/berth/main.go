@@ -63,6 +63,7 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 		return usage(fmt.Sprintf("`%s --help` lists the flags", cmd.CommandPath()), "%w", err)
 	})
 	root.AddCommand(
+		newAdviseCmd(),
 		newInspectCmd(),
 		newNprocCmd(),
 		newProfilesCmd(),

@@ -14,8 +14,7 @@ import (
 // headline says what the machine is: its processor, and how many of everything.
 func headline(m *probe.Machine, title string) string {
 	t := &m.Topology
-	title = strings.Join(strings.Fields(strings.NewReplacer("(R)", "", "(TM)", "", "(tm)", "", "(r)", "").Replace(title)), " ")
-	parts := []string{title}
+	parts := []string{tidyTitle(title)}
 
 	var counts []string
 	if n := len(t.Packages); n > 0 {
@@ -49,6 +48,11 @@ func headline(m *probe.Machine, title string) string {
 		parts = append(parts, s)
 	}
 	return strings.Join(parts, " · ")
+}
+
+// tidyTitle drops what lawyers put into processors' names.
+func tidyTitle(title string) string {
+	return strings.Join(strings.Fields(strings.NewReplacer("(R)", "", "(TM)", "", "(tm)", "", "(r)", "").Replace(title)), " ")
 }
 
 func coresOf(t *topology.Topology, k topology.Kind) int {

@@ -225,9 +225,11 @@ type treeView struct {
 	screen
 	machine       *probe.Machine
 	full, logical bool
-	order         []int32
-	shapes        map[string]int
-	lines         []treeLine
+	// says replaces what is said of an object's CPUs; nil: whose they are.
+	says   func(cpuset.Set) string
+	order  []int32
+	shapes map[string]int
+	lines  []treeLine
 }
 
 type treeLine struct {
@@ -444,6 +446,9 @@ func bySibling(cores []cpuset.Set) []string {
 // mark says what of the CPUs is the reader's, where that is not all, and what
 // of them is isolated.
 func (v *treeView) mark(cpus cpuset.Set) string {
+	if v.says != nil {
+		return v.says(cpus)
+	}
 	t := &v.machine.Topology
 	n := cpus.Len()
 	var marks []string

@@ -1,0 +1,114 @@
+// Package emit writes a plan as the settings of other tools: shells, service
+// managers, schedulers, servers and languages. What a tool's settings cannot
+// express is said in a comment of theirs.
+package emit
+
+import (
+	"fmt"
+	"strings"
+
+	"berth/advisor"
+)
+
+// Target is a tool that takes settings. Each has a file of its own here.
+type Target interface {
+	Name() string
+	About() string // what the settings are, in one line
+	Emit(*advisor.Plan) Settings
+}
+
+// Settings is a text for a tool, ready to use.
+type Settings struct {
+	Text string
+	// Lost is what the tool cannot express; the text's comments say it too.
+	Lost []string
+}
+
+// Targets lists all there are.
+func Targets() []Target {
+	return []Target{env{}, taskset{}, numactl{}, systemd{}, kubernetes{}, slurm{}, gunicorn{}, multiprocessing{}, threadpool{}, asyncio{}}
+}
+
+// Find is the target of a name.
+func Find(name string) (Target, bool) {
+	for _, t := range Targets() {
+		if t.Name() == name {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// sheet is a text with comments that begin with #, as they do in all formats
+// so far.
+type sheet struct {
+	text strings.Builder
+	lost []string
+}
+
+func (s *sheet) line(format string, args ...any) {
+	fmt.Fprintf(&s.text, format+"\n", args...)
+}
+
+func (s *sheet) lines(text string) { s.text.WriteString(text) }
+
+// comment writes a sentence, folded.
+func (s *sheet) comment(format string, args ...any) {
+	line := "#"
+	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+		if len(line)+1+len(word) > 100 && line != "#" {
+			s.line("%s", line)
+			line = "#"
+		}
+		line += " " + word
+	}
+	s.line("%s", line)
+}
+
+// cannot says what of the plan is lost.
+func (s *sheet) cannot(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	s.lost = append(s.lost, what)
+	s.comment("Not expressed: %s.", what)
+}
+
+func (s *sheet) settings() Settings { return Settings{s.text.String(), s.lost} }
+
+// title says what was planned, and where it holds.
+func (s *sheet) title(p *advisor.Plan) {
+	s.comment("%s: %s, by berth advise.", p.Profile, advisor.Describe(p.Workers))
+	if p.Placement.Pin == advisor.NoPin {
+		s.comment("%s.", sentence(p.Placement.Why))
+	} else if p.Machine != "" {
+		s.comment("The CPU numbers are those of machine %s.", p.Machine)
+	}
+	if !p.Feasible {
+		s.comment("The target cannot be met here; this is the best there is.")
+	}
+}
+
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// plainName makes a name that schedulers and file systems take: letters, digits
+// and single dashes, at most 63, in lower case (a DNS label, RFC 1123).
+func plainName(name string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	out := strings.TrimRight(b.String()[:min(b.Len(), 63)], "-")
+	if out == "" {
+		return "workload"
+	}
+	return out
+}

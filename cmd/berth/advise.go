@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"berth/advisor"
+	"berth/advisor/emit"
+	"berth/probe"
+	"berth/probe/cpuset"
+	"berth/profiles"
+)
+
+type adviseOptions struct {
+	machine     machineFlags
+	format      choice
+	document    string // an inspect JSON
+	calibration string
+	quota, cpus string
+	set         []string
+	sweep       string
+	emit        string
+	explain     bool
+}
+
+func newAdviseCmd() *cobra.Command {
+	o := &adviseOptions{format: choice{"text", []string{"text", "json", "yaml"}}}
+	cmd := &cobra.Command{
+		Use:   "advise PROFILE",
+		Short: "Say how many workers a workload should have, where, and why",
+		Long: `Plan a workload on a machine: how many processes, threads or event loops, on
+which CPUs and nodes, what stops a larger number, what that should yield, and
+what was rejected and by how much.
+
+PROFILE is a file, - for standard input, or the name of a profile that comes
+with berth (berth profiles list). The machine is this one unless a flag names
+another. A target that cannot be met is no error: the plan says what would help.`,
+		Example: `  berth advise thumbnailer
+  berth advise service.yaml --explain             the yield of other counts too
+  berth advise service.yaml -o json               for programs; see berth schema plan
+  berth advise service.yaml --quota 2.5           what if the quota were 2.5 CPUs?
+  berth advise service.yaml --set work.wait_ms=50
+  berth advise service.yaml --sweep quota=0.5:8:0.5
+  berth advise service.yaml --emit systemd        as another tool's settings
+  berth inspect -o json | berth advise service.yaml --machine -`,
+		Args: oneProfile,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, strings.Join(args, "")) },
+	}
+	flags := cmd.Flags()
+	flags.VarP(&o.format, "output", "o", "how to print")
+	flags.StringVar(&o.document, "machine", "", "another machine: a `FILE` that berth inspect -o json wrote, or -")
+	o.machine.bind(cmd)
+	flags.StringVar(&o.calibration, "calibration", "", "measurements of the machine: a berth.calibration/v1 `FILE`")
+	flags.StringVar(&o.quota, "quota", "", "plan for the time of so many `CPUS` (2.5), or none")
+	flags.StringVar(&o.cpus, "cpus", "", "plan for these CPUs, a `LIST` such as 0-3,8")
+	flags.StringArrayVar(&o.set, "set", nil, "change the profile: `FIELD=VALUE`, as work.wait_ms=50; repeatable")
+	flags.StringVar(&o.sweep, "sweep", "", "a row per value of one input: `FIELD=FROM:TO:STEP`, as work.wait_ms=0:200:10 or quota=0.5:8:0.5")
+	flags.StringVar(&o.emit, "emit", "", "print the plan as the settings of another tool; `NAME`, or list")
+	flags.BoolVar(&o.explain, "explain", false, "show what other counts would yield")
+	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
+	must(cmd.RegisterFlagCompletionFunc("emit", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return append(emitNames(), "list"), cobra.ShellCompDirectiveNoFileComp
+	}))
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return profiles.Shipped(), cobra.ShellCompDirectiveDefault
+	}
+	return cmd
+}
+
+func oneProfile(cmd *cobra.Command, args []string) error {
+	if f := cmd.Flags().Lookup("emit"); f != nil && f.Value.String() == "list" {
+		return nil
+	}
+	switch len(args) {
+	case 0:
+		return usage("`berth profiles list` shows those that come with berth, `berth profiles new` writes one to fill in", "advise needs a profile")
+	case 1:
+		return nil
+	}
+	return usage("advise them one by one", "advise takes one profile, and %q is a second", args[1])
+}
+
+func emitNames() []string {
+	var names []string
+	for _, t := range emit.Targets() {
+		names = append(names, t.Name())
+	}
+	return names
+}
+
+func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
+	if err := atMostOne(cmd, "emit", "sweep", "explain"); err != nil {
+		return err
+	}
+	if o.format.value != "text" {
+		for _, flag := range [...]string{"emit", "explain"} {
+			if cmd.Flags().Changed(flag) {
+				return usage("leave one of them out", "--%s shapes text, and the output is %s", flag, o.format.value)
+			}
+		}
+	}
+	if o.emit == "list" {
+		return listTargets(cmd.OutOrStdout())
+	}
+	var target emit.Target
+	if cmd.Flags().Changed("emit") {
+		if err := known("target", o.emit, emitNames(), "they are: "+strings.Join(emitNames(), ", ")); err != nil {
+			return err
+		}
+		target, _ = emit.Find(o.emit)
+	}
+	profile, err := loadProfile(cmd, name)
+	if err != nil {
+		return err
+	}
+	profile, err = o.adapt(profile)
+	if err != nil {
+		return err
+	}
+	var sweep *sweep
+	if cmd.Flags().Changed("sweep") {
+		if sweep, err = parseSweep(o.sweep); err != nil {
+			return err
+		}
+	}
+	machine, title, err := o.open(cmd, name)
+	if err != nil {
+		return err
+	}
+	calibration, err := o.readCalibration()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	if sweep != nil {
+		if err := o.runSweep(cmd, out, sweep, machine, profile, calibration); err != nil {
+			return err
+		}
+		return out.Flush()
+	}
+	plan, err := advisor.Advise(machine, profile, calibration)
+	if err != nil {
+		return usage("give the calibration of this machine, or leave it out", "%w", err)
+	}
+	switch {
+	case target != nil:
+		settings := target.Emit(plan)
+		for _, lost := range settings.Lost {
+			fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s cannot express %s\n", target.Name(), lost)
+		}
+		_, err = out.WriteString(settings.Text)
+	case o.format.value == "json":
+		err = writeJSON(out, plan)
+	case o.format.value == "yaml":
+		err = writeYAML(out, plan)
+	default:
+		view := planOptions{title: title, screen: screenOf(cmd.OutOrStdout())}
+		if o.explain {
+			if view.around, err = advisor.Around(machine, profile, calibration, plan); err != nil {
+				return err
+			}
+		}
+		err = planView(out, plan, machine, view)
+	}
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func listTargets(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	p := &page{screen: screenOf(w), w: out}
+	var rows [][]string
+	for _, t := range emit.Targets() {
+		rows = append(rows, []string{t.Name(), t.About()})
+	}
+	p.table(rows)
+	return out.Flush()
+}
+
+// adapt applies --set.
+func (o *adviseOptions) adapt(p *profiles.Profile) (*profiles.Profile, error) {
+	if len(o.set) == 0 {
+		return p, nil
+	}
+	var settings []profiles.Setting
+	for _, s := range o.set {
+		path, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, usage("for example --set work.wait_ms=50", "--set %s: it has no equals sign", s)
+		}
+		settings = append(settings, profiles.Setting{Path: strings.TrimSpace(path), Value: value})
+	}
+	p, err := p.With("--set", settings...)
+	if err != nil {
+		return nil, &usageError{err, ""}
+	}
+	return p, nil
+}
+
+// open finds the machine, and what the flags make of it.
+func (o *adviseOptions) open(cmd *cobra.Command, profile string) (*probe.Machine, string, error) {
+	var m *probe.Machine
+	var err error
+	if cmd.Flags().Changed("machine") {
+		if !o.machine.live() {
+			return nil, "", usage("give one of them", "--machine and another flag both name a machine")
+		}
+		m, err = o.readMachine(cmd, profile)
+	} else {
+		m, err = o.machine.probe(cmd, probe.Cores|probe.Caches|probe.NUMA|probe.Kinds|probe.Identity|probe.Devices|probe.Memory)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if cmd.Flags().Changed("cpus") {
+		set, err := cpuset.ParseIn(o.cpus, m.Topology.Online)
+		switch {
+		case err != nil:
+			return nil, "", usage("a list such as 0-3,8", "--cpus: %w", err)
+		case set.IsEmpty():
+			return nil, "", usage("give at least one CPU", "--cpus %s holds no CPU", o.cpus)
+		case !set.SubsetOf(m.Topology.Online):
+			return nil, "", usage("the machine has the CPUs "+m.Topology.Online.String(), "--cpus: %s are not online", set.Minus(m.Topology.Online))
+		}
+		m.Topology.Allowed = set
+		if isolated := m.Topology.Isolated; isolated != nil && set.Overlaps(*isolated) {
+			m.Topology.Isolated = nil // asked for by name
+		}
+	}
+	if cmd.Flags().Changed("quota") {
+		if err := setQuota(m, o.quota); err != nil {
+			return nil, "", err
+		}
+	}
+	return m, tidyTitle(o.machine.title(m)), nil
+}
+
+func (o *adviseOptions) readMachine(cmd *cobra.Command, profile string) (*probe.Machine, error) {
+	const hint = "give a file that `berth inspect -o json` wrote"
+	in, name := io.Reader(cmd.InOrStdin()), "standard input"
+	if o.document != "-" {
+		f, err := os.Open(o.document)
+		if err != nil {
+			return nil, usage(hint, "--machine: %w", err)
+		}
+		defer f.Close()
+		in, name = f, o.document
+	} else if profile == "-" {
+		return nil, usage("put one of them into a file", "the profile and the machine cannot both be standard input")
+	}
+	m, err := probe.Read(in, name)
+	if err != nil {
+		return nil, usage(hint, "--machine: %w", err)
+	}
+	return m, nil
+}
+
+func setQuota(m *probe.Machine, text string) error {
+	if text == "none" || text == "max" {
+		m.Limits.QuotaCPUs = nil
+		return nil
+	}
+	q, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(q > 0 && q <= cpuset.Limit) {
+		return usage("a number of CPUs such as 2.5, or none", "--quota %s is not a number of CPUs above 0", text)
+	}
+	m.Limits.QuotaCPUs = &q
+	return nil
+}
+
+func (o *adviseOptions) readCalibration() (*probe.Calibration, error) {
+	if o.calibration == "" {
+		return nil, nil
+	}
+	const hint = "give a file that `berth experiment --save` wrote"
+	f, err := os.Open(o.calibration)
+	if err != nil {
+		return nil, usage(hint, "--calibration: %w", err)
+	}
+	defer f.Close()
+	c, err := probe.ReadCalibration(f, o.calibration)
+	if err != nil {
+		return nil, usage(hint, "--calibration: %w", err)
+	}
+	return c, nil
+}
