@@ -68,9 +68,7 @@ func (a *rejects) counts() {
 		a.try("the fastest kind of cores alone", a.like(w, fast))
 	}
 	a.try("2n + 1 for n CPUs", a.like(w, 2*cpus+1))
-	if name, n := a.habit(); n > 0 {
-		a.try(name, a.like(w, n))
-	}
+	a.habit()
 	if !math.IsInf(a.quota, 1) {
 		if down := floor(a.quota); down > 0 {
 			a.try("the quota rounded down", a.like(w, down))
@@ -80,28 +78,28 @@ func (a *rejects) counts() {
 }
 
 // habit is what the runtime itself would start.
-func (a *rejects) habit() (string, int) {
-	cpus := a.law.cpus
+func (a *rejects) habit() {
+	w, cpus := a.plan.Workers, a.law.cpus
 	quota := cpus
 	if !math.IsInf(a.quota, 1) {
 		quota = max(1, ceil(a.quota))
 	}
 	switch a.p.Runtime {
 	case profiles.Go:
-		return "Go's own GOMAXPROCS (1.25 and later: the quota rounded up, at least 2)", min(cpus, max(2, quota))
+		a.try("Go's own GOMAXPROCS (1.25 and later: the quota rounded up, at least 2)", a.like(w, min(cpus, max(2, quota))))
 	case profiles.Java:
-		return "the JVM's availableProcessors", quota
+		a.try("the JVM's availableProcessors", a.like(w, quota))
 	case profiles.Python, profiles.PythonFreeThreaded:
-		if a.plan.Workers.Model == Processes && a.wait == 0 {
-			return "multiprocessing's default, one per CPU", cpus
+		if w.Model == Processes && a.wait == 0 {
+			a.try("multiprocessing's default, one per CPU", a.like(w, cpus))
+		} else {
+			a.try("ThreadPoolExecutor's default, min(32, CPUs + 4)", Workers{Model: Threads, Processes: 1, Threads: min(32, cpus+4)})
 		}
-		return "ThreadPoolExecutor's default, min(32, CPUs + 4)", min(32, cpus+4)
 	case profiles.Node:
-		return "libuv's pool of 4 threads", 4
+		a.try("libuv's pool of 4 threads", a.like(w, 4))
 	case profiles.OpenMP:
-		return "OpenMP's default, one per CPU", cpus
+		a.try("OpenMP's default, one per CPU", a.like(w, cpus))
 	}
-	return "", 0
 }
 
 // gil are the ways out that a Python programmer thinks of.
@@ -181,7 +179,7 @@ func (a *rejects) why(w Workers, yields Prediction) string {
 		case target != nil && yields.Utilisation != nil && *yields.Utilisation > 0.8:
 			return fmt.Sprintf("utilisation would be %s, and above 0.8 any burst makes a queue", number(*yields.Utilisation))
 		}
-		return fmt.Sprintf("%d more workers for a wait of %s ms, which is shorter than asked", w.Total()-a.plan.Workers.Total(), number(*yields.WaitMS))
+		return fmt.Sprintf("%s for a wait of %s ms, which is shorter than asked", moreWorkers(w.Total()-a.plan.Workers.Total()), number(*yields.WaitMS))
 	}
 	if yields.Speedup == nil || plan.Speedup == nil || *plan.Speedup == 0 {
 		return ""
@@ -198,7 +196,7 @@ func (a *rejects) why(w Workers, yields Prediction) string {
 	case loss < -0.001:
 		return fmt.Sprintf("%s %% more throughput, but %s%s", number(math.Round(-loss*1000)/10), a.against(w), stalls)
 	case more > 0:
-		return fmt.Sprintf("no more throughput from %d more workers, each with its memory and its switches%s", more, stalls)
+		return fmt.Sprintf("no more throughput from %s, each with its memory and its switches%s", moreWorkers(more), stalls)
 	}
 	return "the same throughput" + stalls
 }
@@ -212,13 +210,20 @@ func (a *rejects) against(w Workers) string {
 	case by.Name == ByTasks, by.Name == ByDown:
 		return by.Detail
 	case a.p.Objective == profiles.Efficiency:
-		return fmt.Sprintf("%d more workers for it", w.Total()-a.plan.Workers.Total())
+		return moreWorkers(w.Total()-a.plan.Workers.Total()) + " for it"
 	case a.p.Objective == profiles.Latency:
 		return "each task takes longer"
 	case !a.pays && w.Total() > a.law.cores && a.wait == 0:
 		return fmt.Sprintf("a sibling's yield below %s is not worth a worker", number(yieldThatPays))
 	}
-	return fmt.Sprintf("%d more workers for it", w.Total()-a.plan.Workers.Total())
+	return moreWorkers(w.Total()-a.plan.Workers.Total()) + " for it"
+}
+
+func moreWorkers(n int) string {
+	if n == 1 {
+		return "1 more worker"
+	}
+	return fmt.Sprintf("%d more workers", n)
 }
 
 // Describe says in words how many of what there are.

@@ -215,7 +215,7 @@ func (t *latencyRule) propose() proposal {
 		t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s ms, at most %s; utilisation %s, at most 0.8",
 			c, number(*load.ArrivalPerS), number(t.cpu), number(offered), number(load.Quantile), number(t.waits[c]), number(target), number(offered/t.law.shared(c)))
 		if c > 1 {
-			t.reason("M/M/%d would wait %s ms at utilisation %s", c-1, inWords(t.waits[c-1]), number(offered/t.law.shared(c-1)))
+			t.reason("M/M/%d would wait %s at utilisation %s", c-1, inWords(t.waits[c-1]), number(offered/t.law.shared(c-1)))
 		}
 		out.by = Binding{ByTarget, fmt.Sprintf("%d cores keep the wait within %s ms", c, number(target))}
 	} else {
@@ -243,7 +243,7 @@ func inWords(ms float64) string {
 	if math.IsInf(ms, 1) {
 		return "without end"
 	}
-	return number(ms)
+	return number(ms) + " ms"
 }
 
 // explainMiss says what would meet the target: more cores, a lower rate, or
@@ -252,7 +252,7 @@ func (t *latencyRule) explainMiss(out *proposal, queue waiting, limit int) {
 	load := &t.p.Load
 	target := *load.WaitTargetMS
 	offered := queue.offered
-	t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s ms, and at most %s is asked for at a utilisation of at most 0.8",
+	t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s, and at most %s ms are asked for at a utilisation of at most 0.8",
 		limit, number(*load.ArrivalPerS), number(t.cpu), number(offered), number(load.Quantile), inWords(t.waits[len(t.waits)-1]), number(target))
 	var remedies []string
 	for k := limit + 1; k <= 16*max(limit, 4); k++ {

@@ -118,6 +118,9 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 		}
 		target, _ = emit.Find(o.emit)
 	}
+	if name == "-" && o.document == "-" {
+		return usage("put one of them into a file", "the profile and the machine cannot both be standard input")
+	}
 	profile, err := loadProfile(cmd, name)
 	if err != nil {
 		return err
@@ -132,7 +135,7 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 			return err
 		}
 	}
-	machine, title, err := o.open(cmd, name)
+	machine, title, err := o.open(cmd)
 	if err != nil {
 		return err
 	}
@@ -209,16 +212,16 @@ func (o *adviseOptions) adapt(p *profiles.Profile) (*profiles.Profile, error) {
 }
 
 // open finds the machine, and what the flags make of it.
-func (o *adviseOptions) open(cmd *cobra.Command, profile string) (*probe.Machine, string, error) {
+func (o *adviseOptions) open(cmd *cobra.Command) (*probe.Machine, string, error) {
 	var m *probe.Machine
 	var err error
 	if cmd.Flags().Changed("machine") {
 		if !o.machine.live() {
 			return nil, "", usage("give one of them", "--machine and another flag both name a machine")
 		}
-		m, err = o.readMachine(cmd, profile)
+		m, err = o.readMachine(cmd)
 	} else {
-		m, err = o.machine.probe(cmd, probe.Cores|probe.Caches|probe.NUMA|probe.Kinds|probe.Identity|probe.Devices|probe.Memory)
+		m, err = o.machine.probe(cmd, 0) // all: the fingerprint is of all
 	}
 	if err != nil {
 		return nil, "", err
@@ -246,7 +249,7 @@ func (o *adviseOptions) open(cmd *cobra.Command, profile string) (*probe.Machine
 	return m, tidyTitle(o.machine.title(m)), nil
 }
 
-func (o *adviseOptions) readMachine(cmd *cobra.Command, profile string) (*probe.Machine, error) {
+func (o *adviseOptions) readMachine(cmd *cobra.Command) (*probe.Machine, error) {
 	const hint = "give a file that `berth inspect -o json` wrote"
 	in, name := io.Reader(cmd.InOrStdin()), "standard input"
 	if o.document != "-" {
@@ -256,8 +259,6 @@ func (o *adviseOptions) readMachine(cmd *cobra.Command, profile string) (*probe.
 		}
 		defer f.Close()
 		in, name = f, o.document
-	} else if profile == "-" {
-		return nil, usage("put one of them into a file", "the profile and the machine cannot both be standard input")
 	}
 	m, err := probe.Read(in, name)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os/exec"
 	"strconv"
@@ -17,7 +18,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the sessions in testdata/script.
 func TestScript(t *testing.T) {
-	schema := inspectSchema(t)
+	schemas := compiledSchemas(t)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
@@ -29,9 +30,16 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  status,
 			"replays": replays,
-			// valid FILE: the file keeps to the schema of inspect.
+			// valid FILE: the file keeps to the schema that it names.
 			"valid": func(ts *testscript.TestScript, not bool, args []string) {
-				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader([]byte(ts.ReadFile(args[0]))))
+				text := []byte(ts.ReadFile(args[0]))
+				var named struct{ Schema string }
+				ts.Check(json.Unmarshal(text, &named))
+				schema := schemas[named.Schema]
+				if schema == nil {
+					ts.Fatalf("%s names the schema %q, which nobody knows", args[0], named.Schema)
+				}
+				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 				ts.Check(err)
 				if err := schema.Validate(doc); (err == nil) == not {
 					ts.Fatalf("%v", err)

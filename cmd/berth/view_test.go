@@ -18,6 +18,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"gopkg.in/yaml.v3"
 
+	"berth/advisor"
 	"berth/probe"
 )
 
@@ -146,32 +147,34 @@ func TestAllColumns(t *testing.T) {
 	}
 }
 
-func inspectSchema(t *testing.T) *jsonschema.Schema {
+func compiledSchemas(t *testing.T) map[string]*jsonschema.Schema {
 	t.Helper()
-	text, err := schemas.ReadFile("schema/inspect.schema.json")
-	if err != nil {
-		t.Fatal(err)
+	out := map[string]*jsonschema.Schema{}
+	for _, name := range schemaNames() {
+		text, err := schemas.ReadFile("schema/" + name + schemaSuffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := jsonschema.NewCompiler()
+		c.AssertFormat()
+		if err := c.AddResource(name, doc); err != nil {
+			t.Fatal(err)
+		}
+		if out["berth."+name+"/v1"], err = c.Compile(name); err != nil {
+			t.Fatal(err)
+		}
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource("inspect.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("inspect.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return out
 }
 
 // The JSON keeps to the schema, holds what the Machine holds, and the YAML has
 // the same names and values.
 func TestJSON(t *testing.T) {
-	schema := inspectSchema(t)
+	schema := compiledSchemas(t)[probe.Schema]
 	for name, m := range machines(t) {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -287,7 +290,13 @@ func jsonOf(t *testing.T, v any) string {
 // The schema leaves room for further members; the program must not use it for
 // names that the schema does not tell.
 func TestSchemaNamesAll(t *testing.T) {
-	text, err := schemas.ReadFile("schema/inspect.schema.json")
+	namesAll(t, "inspect", reflect.TypeFor[probe.Machine]())
+	namesAll(t, "plan", reflect.TypeFor[advisor.Plan]())
+	namesAll(t, "sweep", reflect.TypeFor[sweepDocument]())
+}
+
+func namesAll(t *testing.T, schema string, document reflect.Type) {
+	text, err := schemas.ReadFile("schema/" + schema + schemaSuffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +330,7 @@ func TestSchemaNamesAll(t *testing.T) {
 			}
 			typ = typ.Elem()
 		}
-		if typ.Kind() != reflect.Struct {
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[advisor.Plan]() && typ != document {
 			return
 		}
 		for i := range typ.NumField() {
@@ -340,11 +349,11 @@ func TestSchemaNamesAll(t *testing.T) {
 			}
 		}
 	}
-	walk(reflect.TypeFor[probe.Machine](), doc)
+	walk(document, doc)
 }
 
 func TestSchemaRefuses(t *testing.T) {
-	schema := inspectSchema(t)
+	schema := compiledSchemas(t)[probe.Schema]
 	var b bytes.Buffer
 	if err := writeJSON(&b, laptop()); err != nil {
 		t.Fatal(err)
