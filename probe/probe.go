@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"berth/probe/cgroup"
@@ -72,7 +73,7 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 	found.Append(source.Root.Findings...)
 	if source.Root.Live {
 		// First of all: reading CPUID will move a thread about.
-		set, err := processAffinity()
+		set, err := Affinity(os.Getpid())
 		if err != nil {
 			return fmt.Errorf("probe: %w", err)
 		}
