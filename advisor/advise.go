@@ -109,6 +109,19 @@ func (t *task) explainIgnored(r rule) {
 	if t.p.Work.NativeMS > 0 && t.p.Runtime != profiles.Python {
 		t.assume("native_ms was not used: it is for runtime python, and %s has no such lock.", t.p.Runtime)
 	}
+	switch r.(type) {
+	case *pureRule, *nestedRule:
+	default:
+		if t.p.Work.SerialFraction > 0 {
+			t.assume("serial_fraction was not used: tasks that come one by one have no serial part in common.")
+		}
+		if t.p.Scaling != nil {
+			t.assume("scaling bounds the busy threads by its peak and was not used else: it was fitted to pure work.")
+		}
+	}
+	if t.p.Work.Communicates && t.p.Scaling == nil && t.law.cpus > 1 {
+		t.assume("Workers that communicate wait for each other, and no law was fitted (scaling): the figures hold no loss by it. `berth tune` fits one.")
+	}
 	if t.p.Runtime == profiles.Node && t.p.BlockingWaits() && t.wait > 0 {
 		t.assume("Node blocks the whole event loop on synchronous calls: each worker is a worker_thread of its own.")
 	}
@@ -126,7 +139,7 @@ func (t *task) bound(r rule, out *proposal) {
 	}
 	if n := t.p.Limits.DownstreamConcurrency; n != nil && *n < int64(t.atOnce(r, out.workers)) {
 		out.workers = r.shrink(out.workers, int(*n))
-		out.by = Binding{ByDown, fmt.Sprintf("what is waited for takes %d tasks at once", *n)}
+		out.by = Binding{ByDown, "what is waited for takes " + plural(int(*n), "task", "tasks") + " at once"}
 		t.reason("downstream: at most %d at once", *n)
 	}
 	if _, nested := r.(*nestedRule); (nested || out.workers != before) && !out.missed {
@@ -175,7 +188,7 @@ func (t *task) checkServed(r rule, out *proposal) {
 	served := *after.ThroughputPS
 	switch r.(type) {
 	case *asyncRule:
-		served = 1000 * math.Min(float64(out.workers.InFlight)/(t.wait+t.planned), t.law.speed(out.workers.EventLoops)/t.planned)
+		served = 1000 * math.Min(float64(out.workers.InFlight)/(t.wait+t.planned), t.law.capacity(out.workers.EventLoops)/t.planned)
 	case *latencyRule:
 		if after.WaitMS == nil || *after.WaitMS > *t.p.Load.WaitTargetMS*(1+slack) {
 			t.reason("infeasible: %d workers do not meet the target of the wait", out.workers.Total())
@@ -206,16 +219,13 @@ func (t *task) boundMemory(r rule, out *proposal) {
 	free := t.memoryMiB*(1-l.MemoryReserveFraction) - l.MemorySharedMiB
 	room := free / per
 	w := out.workers
-	units := w.Processes
-	if w.Model == Threads {
-		units = w.Threads
-	}
+	units := t.memoryUnits(w)
 	if room >= float64(units)*(1-slack) {
 		return
 	}
 	n := max(1, floor(room))
 	t.reason("memory: (%s MiB × (1 − %s) − %s) ÷ %s = %s workers", number(t.memoryMiB), number(l.MemoryReserveFraction), number(l.MemorySharedMiB), number(per), number(room))
-	out.by = Binding{ByMemory, fmt.Sprintf("%d workers of %s MiB fill %s MiB", n, number(per), number(math.Max(0, free)))}
+	out.by = Binding{ByMemory, fmt.Sprintf("%s of %s MiB fill %s MiB", plural(n, "worker", "workers"), number(per), number(math.Max(0, free)))}
 	switch r := r.(type) {
 	case *asyncRule:
 		out.workers = r.fewerProcesses(w, n)
@@ -237,11 +247,17 @@ func (t *task) memoryNeed(w Workers) *float64 {
 	if l.MemoryPerWorkerMiB == nil {
 		return nil
 	}
-	units := w.Processes
-	if w.Model == Threads {
-		units = w.Threads
+	return figure(l.MemorySharedMiB + *l.MemoryPerWorkerMiB*float64(t.memoryUnits(w)))
+}
+
+// memoryUnits are the workers that have memory of their own: threads in the
+// model threads, else processes, as those are whose threads share an
+// interpreter, even if one suffices.
+func (t *task) memoryUnits(w Workers) int {
+	if w.Model == Threads && (!t.sharesInterpreter() || t.p.Model == profiles.Threads) {
+		return w.Threads
 	}
-	return figure(l.MemorySharedMiB + *l.MemoryPerWorkerMiB*float64(units))
+	return w.Processes
 }
 
 // verify is the command that tests the plan where it will run.

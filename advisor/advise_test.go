@@ -102,7 +102,24 @@ func TestRules(t *testing.T) {
 		{name: "python in little memory: fewer processes, threads anew", machine: eight, profile: "runtime: python\nwork: {kind: service, cpu_ms: 2, wait_ms: 18}\nlimits: {memory_per_worker_mib: 25000}", want: "processes x threads 2×15, memory, none 0-7, 19.6×"},
 		{name: "python, downstream", machine: eight, profile: "runtime: python\nwork: {kind: service, cpu_ms: 2, wait_ms: 18}\nlimits: {downstream_concurrency: 20}", want: "processes x threads 5×4, downstream, none 0-7, 19.31×"},
 
+		{name: "a rate beyond saturation: as many as saturate", machine: eight, profile: "work: {kind: service, cpu_ms: 10, wait_ms: 90}\nload: {arrival_per_s: 790}", want: "threads 1×89, cpu, none 0-7, 78.58×, infeasible"},
+		{name: "requests have no serial part in common", machine: eight, profile: "work: {kind: service, cpu_ms: 10, wait_ms: 90, serial_fraction: 0.05}", want: "threads 1×89, cpu, none 0-7, 78.58×"},
+		{name: "a quota below one CPU", machine: eight.under(0.5), profile: "work: {kind: service, cpu_ms: 10, wait_ms: 90}", want: "threads 1×10, cpu, none 0-7, 4.948×, stall 93.75"},
+
+		// A fitted law is of n workers, whatever they sit on: X(n) itself.
+		{name: "USL with siblings", machine: sixteen, profile: "work: {kind: integer}\nscaling: {sigma: 0.1, kappa: 0}", want: "threads 1×32, logical_cpus, per_cpu 0-31, 7.805×"},
+		{name: "USL peak with siblings", machine: sixteen, profile: "work: {kind: integer}\nscaling: {sigma: 0.02, kappa: 0.002}", want: "threads 1×22, usl_peak, per_cpu 0-18,24-26, 9.386×"},
+
+		// What binds is what is smaller than the quota.
+		{name: "bandwidth below the quota", machine: twoNode.under(12), gbs: 50, profile: "work: {kind: memory-bandwidth, thread_bandwidth_gbs: 20}", want: "threads 1×6, memory_bandwidth, none 0-31, 5×"},
+		{name: "fast cores below the quota", machine: hybrid.under(6), profile: "work: {kind: float, partition: static, smt_yield: 0}", want: "threads 1×4, core_kinds, none 0-7, 4×"},
+		{name: "static shares of bandwidth", machine: twoNode, gbs: 50, profile: "work: {kind: memory-bandwidth, thread_bandwidth_gbs: 20, partition: static}", want: "threads 1×6, memory_bandwidth, per_core 0-1,4,8-9,12, 5×"},
+		{name: "efficiency within a fractional quota", machine: eight.under(2.5), profile: "objective: efficiency\nwork: {kind: float}", want: "threads 1×2, quota, none 0-7, 2×"},
+		{name: "as many ranks as tasks", machine: sixteen, profile: "work: {kind: float}\nload: {ranks_per: core, tasks: 5}", want: "processes 5×1×3, tasks, per_group 0-14, 15×"},
+		{name: "efficiency: the first cache that holds all", machine: twoNode, profile: "objective: efficiency\nwork: {kind: float}\nload: {tasks: 2}\nlimits: {avoid_cpus: '0-1'}", want: "threads 1×2, tasks, per_core 16-17, 2×"},
+
 		// Awaited waits.
+		{name: "a loop on each sibling, if the rate asks for it", machine: sixteen, profile: "work: {kind: float, cpu_ms: 1, wait_ms: 9, blocking: false}\nload: {arrival_per_s: 12000}", want: "async 1×18 loops 18 flight 150, demand, per_cpu 0-16,24, 120×"},
 		{name: "async without a rate", machine: eight, profile: "work: {kind: service, cpu_ms: 2, wait_ms: 18, blocking: false}", want: "async 1×8 loops 8 flight 120, cpu, per_core 0-7, 78.41×"},
 		{name: "asyncio: a process per loop", machine: eight, profile: "runtime: python\nwork: {kind: service, cpu_ms: 2, wait_ms: 18, blocking: false}\nload: {arrival_per_s: 1000}", want: "async 3×1 loops 3 flight 25, demand, per_core 0-2, 20×"},
 		{name: "more than the loops carry", machine: eight, profile: "work: {kind: service, cpu_ms: 2, wait_ms: 18, blocking: false}\nload: {arrival_per_s: 5000}", want: "async 1×8 loops 8 flight 125, cpu, per_core 0-7, 78.85×, infeasible"},
@@ -115,7 +132,7 @@ func TestRules(t *testing.T) {
 		{name: "one server suffices", machine: eight, profile: "objective: latency\nwork: {kind: service, cpu_ms: 10}\nload: {arrival_per_s: 50, wait_target_ms: 33, quantile: 0.9}", want: "threads 1×1, latency_target, per_core 0, 1×, wait 32.19"},
 		{name: "utilisation at most 0.8", machine: eight, profile: "objective: latency\nwork: {kind: service, cpu_ms: 10}\nload: {arrival_per_s: 85, wait_target_ms: 10000, quantile: 0.5}", want: "threads 1×2, latency_target, per_core 0-1, 2×, wait 0"},
 		{name: "the quota has whole CPUs only", machine: eight.under(2.9), profile: "objective: latency\nwork: {kind: service, cpu_ms: 10}\nload: {arrival_per_s: 150, wait_target_ms: 0.1}", want: "threads 1×2, quota, none 0-7, 2×, wait 83.27, infeasible"},
-		{name: "waiters hold workers", machine: eight, profile: "objective: latency\nwork: {kind: service, cpu_ms: 10, wait_ms: 90}\nload: {arrival_per_s: 50, wait_target_ms: 33, quantile: 0.9}", want: "threads 1×7, latency_target, per_core 0-6, 7×, wait 0"},
+		{name: "waiters hold workers", machine: eight, profile: "objective: latency\nwork: {kind: service, cpu_ms: 10, wait_ms: 90}\nload: {arrival_per_s: 50, wait_target_ms: 33, quantile: 0.9}", want: "threads 1×7, latency_target, per_core 0-6, 1×, wait 32.19"},
 
 		// Nested work and ranks.
 		{name: "nested: 3 tasks", machine: eight, profile: "load: {tasks: 3, nested: true}", want: "processes 3×1×2, tasks, per_group 0-5, 6×"},

@@ -219,21 +219,10 @@ func (a *rejects) against(w Workers) string {
 	return moreWorkers(w.Total()-a.plan.Workers.Total()) + " for it"
 }
 
-func moreWorkers(n int) string {
-	if n == 1 {
-		return "1 more worker"
-	}
-	return fmt.Sprintf("%d more workers", n)
-}
+func moreWorkers(n int) string { return plural(n, "more worker", "more workers") }
 
 // Describe says in words how many of what there are.
 func Describe(w Workers) string {
-	plural := func(n int, one, many string) string {
-		if n == 1 {
-			return "1 " + one
-		}
-		return fmt.Sprintf("%d %s", n, many)
-	}
 	processes := plural(w.Processes, "process", "processes")
 	switch {
 	case w.EventLoops > 0 && w.Processes > 1:

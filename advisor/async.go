@@ -20,6 +20,7 @@ func (t *asyncRule) propose() proposal {
 	}
 	out := proposal{by: t.pure.by}
 	loops, each := t.pure.n, 1
+	t.explainSiblings()
 	t.explainSpeed(loops)
 	if t.cpu > 0 && t.wait > 0 {
 		target := t.p.Target()
@@ -27,7 +28,7 @@ func (t *asyncRule) propose() proposal {
 		each, ok = saturation(int(target*(1+t.wait/t.planned)), mostInFlight/loops, func(n int) bool {
 			return closed(n, t.wait, t.planned, single) >= target*(1-slack)
 		})
-		out.by = Binding{ByCPU, fmt.Sprintf("%d loops with %d tasks each are busy %s %% of the time, at least %s %%", loops, each,
+		out.by = Binding{ByCPU, fmt.Sprintf("%s with %s each: busy %s %% of the time, at least %s %%", plural(loops, "loop", "loops"), plural(each, "task", "tasks"),
 			number(100*closed(each, t.wait, t.planned, single)), number(100*target))}
 		if !ok {
 			out.by = Binding{ByMemory, fmt.Sprintf("%d tasks in flight are more than processes hold, and do not fill the CPUs", int(mostInFlight))}
@@ -45,16 +46,16 @@ const mostInFlight = 1e9
 func (t *asyncRule) forRate() proposal {
 	load := t.arrivals() * t.planned
 	want := max(1, ceil(load/loopBusy))
-	most := t.law.best(max(1, floor(t.budget())))
+	most := max(1, floor(t.budget()))
 	flight := t.demand()
 	rate := number(*t.p.Load.ArrivalPerS)
 	t.reason("loops: ⌈%s/s × %s ms ÷ %s⌉ = %d", rate, number(t.planned), number(loopBusy), want)
 	t.explainDemand(flight)
-	out := proposal{by: Binding{ByDemand, fmt.Sprintf("%d loops with %d tasks in flight serve the %s tasks per second", want, flight, rate)}}
+	out := proposal{by: Binding{ByDemand, fmt.Sprintf("%s in %s serve the %s tasks per second", plural(flight, "task in flight", "tasks in flight"), plural(want, "loop", "loops"), rate)}}
 	if want > most {
 		want = most
-		out.by = Binding{ByCPU, fmt.Sprintf("there is time for %d loops, which serve %s of the %s tasks per second", most,
-			number(1000*math.Min(t.arrivals(), t.law.speed(most)/t.planned)), rate)}
+		served := *t.predict(t.loops(want, flight)).ThroughputPS
+		out.by = Binding{ByCPU, fmt.Sprintf("there is time for %s, which can serve %s of the %s tasks per second", plural(most, "loop", "loops"), number(served), rate)}
 	}
 	t.canServe(&out)
 	out.workers = t.loops(want, flight)
@@ -77,7 +78,7 @@ func (t *asyncRule) loopPerProcess() bool {
 
 func (t *asyncRule) predict(w Workers) Prediction {
 	loops := w.EventLoops
-	speed := t.law.speed(loops)
+	speed := t.law.capacity(loops)
 	if t.cpu == 0 {
 		return (&pureRule{t.task}).predict(w)
 	}
@@ -90,9 +91,8 @@ func (t *asyncRule) predict(w Workers) Prediction {
 	}
 	busy = math.Min(busy, closed(w.InFlight, t.wait, t.planned, t.speeds))
 	x := t.served(math.Min(busy, speed) / t.planned)
-	alone := t.law.first * math.Min(1, t.quota)
 	return Prediction{
-		Speedup: figure(x * (t.wait + t.planned/alone)), ThroughputPS: figure(x * 1000),
+		Speedup: figure(x * (t.wait + t.planned/t.law.first)), ThroughputPS: figure(x * 1000),
 		Utilisation: figure(x * t.planned / speed), StallMS: t.stall(loops), Capacity: figure(t.law.capacity(loops)),
 	}
 }

@@ -124,42 +124,46 @@ func (l *law) capacity(n int) float64 {
 // unlimited is the capacity without the quota.
 func (l *law) unlimited(n int) float64 {
 	k := min(n, l.cpus)
-	if l.static && k > 0 {
+	if l.static && l.drawn == nil && k > 0 {
 		return float64(k) * l.pace[k]
 	}
 	return l.shared(k)
 }
 
-// shared is the capacity of n threads that take work as they become free.
+// shared is the capacity of n threads that take work as they become free. Where
+// memory's bandwidth is what they are bound by, a slow core draws as much of it
+// as a fast one.
 func (l *law) shared(n int) float64 {
 	k := min(n, l.cpus)
-	x := l.held[k]
 	if l.drawn != nil {
-		x = math.Min(x, l.drawn[min(k, len(l.drawn)-1)])
+		return l.drawn[min(k, len(l.drawn)-1)]
 	}
-	return x
+	return l.held[k]
 }
 
 // speed is the throughput of n threads of pure work, in tasks of the fastest
 // kind's idle core.
-func (l *law) speed(n int) float64 { return l.bend(n, l.capacity(n), math.Min(1, l.quota)) }
-
-// bend applies the law of scaling to a capacity. alone is the time that one
-// thread gets.
 //
-// The Universal Scalability Law's efficiency of n threads, 1/(1 + σ(n−1) +
-// κn(n−1)), multiplies their capacity (Gunther, Guerrilla Capacity Planning,
-// 2007). Amdahl's: 1/(f + (1−f)/capacity), the serial part on the fastest core
-// (AFIPS 1967).
-func (l *law) bend(n int, capacity, alone float64) float64 {
-	if s := l.scaling; s != nil {
-		k := float64(n)
-		capacity /= 1 + s.Sigma*(k-1) + s.Kappa*k*(k-1)
+// A fitted Universal Scalability Law, n/(1 + σ(n−1) + κn(n−1)), stands for the
+// capacity: it was fitted to what n workers did, on whatever they sat (Gunther,
+// Guerrilla Capacity Planning, 2007). Amdahl's law, 1/(f + (1−f)/capacity), runs
+// the serial part on the fastest core (AFIPS 1967).
+func (l *law) speed(n int) float64 {
+	if l.scaling != nil {
+		return l.fitted(n) * l.first * math.Min(1, l.quota/float64(max(1, min(n, l.cpus))))
 	}
+	capacity := l.capacity(n)
 	if f := l.serial; f > 0 && n > 0 {
-		capacity = 1 / (f/(alone*l.first) + (1-f)/capacity)
+		return 1 / (f/(math.Min(1, l.quota)*l.first) + (1-f)/capacity)
 	}
 	return capacity
+}
+
+// fitted is the fitted law's speed-up of n workers, of whom no more run than
+// there are CPUs.
+func (l *law) fitted(n int) float64 {
+	s, k := l.scaling, float64(min(n, l.cpus))
+	return k / (1 + s.Sigma*(k-1) + s.Kappa*k*(k-1))
 }
 
 // peak is the count beyond which the fitted law falls, √((1−σ)/κ): of the two

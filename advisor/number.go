@@ -5,6 +5,14 @@ import (
 	"strconv"
 )
 
+// plural counts in words.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
 // number writes a figure for a sentence: four digits, no exponent where people
 // would not use one.
 func number(x float64) string {

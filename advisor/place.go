@@ -110,10 +110,13 @@ func (t *task) manner(n int) string {
 	return strings.Join(parts, ", ")
 }
 
+// crowd is how many processes for each CPU a list of seats is good for.
+const crowd = 16
+
 // placeCrowd is for more threads than CPUs: seats of one CPU would make queues.
 func (t *task) placeCrowd(w Workers, free Placement, isolated bool) Placement {
 	groups := t.dealt(t.everyGroup())
-	if w.Processes > 1 && len(groups) > 1 && w.Processes%len(groups) == 0 {
+	if w.Processes > 1 && w.Processes <= crowd*t.cpus.Len() && len(groups) > 1 && w.Processes%len(groups) == 0 {
 		out := Placement{Pin: PerGroup, CPUs: t.cpus}
 		sets := make([][]slot, len(groups))
 		for i, g := range groups {
@@ -282,7 +285,6 @@ func (t *task) slots(n int) []slot {
 			}
 		}
 	}
-	near, far = t.sequence(near, n), t.sequence(far, n)
 	spread := t.spreads()
 	room := make([]int, len(t.nodes))
 	for i := range room {
@@ -299,8 +301,23 @@ func (t *task) slots(n int) []slot {
 	for thread := 0; thread < width; thread++ {
 		for _, part := range [...][]int{near, far} {
 			for kind := range kinds {
-				out = t.deal(out, n, part, spread, room, func(c *core) bool { return c.kind == kind && len(c.cpus) > thread }, thread)
+				groups := part
+				if kinds > 1 {
+					groups = t.holding(part, kind)
+				}
+				out = t.deal(out, n, t.sequence(groups, n), spread, room, func(c *core) bool { return c.kind == kind && len(c.cpus) > thread }, thread)
 			}
+		}
+	}
+	return out
+}
+
+// holding are those of the groups that have cores of a kind.
+func (t *task) holding(groups []int, kind int) []int {
+	var out []int
+	for _, g := range groups {
+		if slices.ContainsFunc(t.groups[g].cores, func(c int) bool { return t.cores[c].kind == kind }) {
+			out = append(out, g)
 		}
 	}
 	return out
@@ -319,10 +336,44 @@ func (t *task) sequence(groups []int, n int) []int {
 	case t.p.Work.Communicates:
 		return t.neighbours(groups, n)
 	case t.p.Objective == profiles.Efficiency:
-		groups = slices.Clone(groups)
-		slices.SortStableFunc(groups, func(a, b int) int { return len(t.groups[b].cores) - len(t.groups[a].cores) })
+		return t.fewest(groups, n)
 	}
 	return groups
+}
+
+// fewest puts first as few groups as hold n workers, and of equally few those
+// that come first.
+func (t *task) fewest(groups []int, n int) []int {
+	size := func(g int) int { return len(t.groups[g].cores) }
+	bySize := slices.Clone(groups)
+	slices.SortStableFunc(bySize, func(a, b int) int { return size(b) - size(a) })
+	place := make([]int, len(t.groups))
+	for i, g := range groups {
+		place[g] = i
+	}
+	needed, held := 0, 0
+	for needed < len(bySize) && held < n {
+		held += size(bySize[needed])
+		needed++
+	}
+	var first, rest []int
+	for i, g := range groups {
+		// Would the largest of those to come make up for what g lacks?
+		most, more := size(g), needed-len(first)-1
+		for _, later := range bySize {
+			if more > 0 && place[later] > i {
+				most += size(later)
+				more--
+			}
+		}
+		if len(first) < needed && most >= n {
+			first = append(first, g)
+			n -= size(g)
+		} else {
+			rest = append(rest, g)
+		}
+	}
+	return append(first, rest...)
 }
 
 // neighbours begins with the first group that holds all n workers, or else the

@@ -19,7 +19,9 @@ func (t *gilRule) native() float64 { return t.planned - t.interpreted }
 
 func (t *gilRule) propose() proposal {
 	n := t.pure.n
-	if !t.waits() {
+	if t.waits() {
+		t.explainSiblings()
+	} else {
 		out := (&pureRule{t.task}).propose()
 		t.reason("GIL: threads of one process take turns at pure Python, so each busy thread has its own process")
 		if t.p.Model == profiles.Threads {
@@ -49,9 +51,8 @@ func (t *gilRule) propose() proposal {
 	if processes == 1 && t.p.Model == profiles.Threads && 1/t.interpreted < t.full/t.planned {
 		out.by = Binding{ByCPU, "one interpreter is saturated, and the profile asks for threads"}
 	}
-	if t.arrivals() > 0 {
+	if t.arrivals() > 0 && t.canServe(&out) {
 		t.fitDemand(&out)
-		t.canServe(&out)
 	}
 	return out
 }

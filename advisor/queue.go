@@ -17,6 +17,11 @@ func closed(n int, think, service float64, speeds []float64) float64 {
 		return speeds[min(n, last)]
 	}
 	r := service / think
+	// So many customers keep all servers busy all the time: the number that think
+	// is Poisson's, of mean busy, and never leaves so few at service.
+	if busy := speeds[last] / r; float64(n-last) > busy+12*math.Sqrt(busy)+200 {
+		return speeds[last]
+	}
 	p, sum, worked := 1.0, 1.0, 0.0
 	for k := 1; k <= n; k++ {
 		s := speeds[min(k, last)]

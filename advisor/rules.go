@@ -85,16 +85,20 @@ func (t *task) served(x float64) float64 {
 // ⌈λ(W+C)/0.8⌉.
 func (t *task) demand() int { return max(1, ceil(t.arrivals()*(t.wait+t.planned)/0.8)) }
 
+func (t *task) servedBy(n int) Binding {
+	return Binding{ByDemand, fmt.Sprintf("%s the %s tasks per second", plural(n, "worker serves", "workers serve"), number(*t.p.Load.ArrivalPerS))}
+}
+
 func (t *task) explainDemand(n int) {
 	t.reason("demand: ⌈%s/s × (%s + %s) ms ÷ 0.8⌉ = %d (Little's law, a fifth to spare)",
 		number(*t.p.Load.ArrivalPerS), number(t.wait), number(t.planned), n)
 }
 
 // canServe reports whether the CPUs carry the rate: λ·C ≤ target × full.
-func (t *task) canServe(out *proposal) {
+func (t *task) canServe(out *proposal) bool {
 	need, have := t.arrivals()*t.planned, t.p.Target()*t.full
 	if need <= have*(1+slack) {
-		return
+		return true
 	}
 	t.reason("infeasible: %s/s × %s ms need %s CPUs, and %s × %s can be had", number(*t.p.Load.ArrivalPerS), number(t.planned),
 		number(need), number(t.p.Target()), number(t.full))
@@ -103,6 +107,7 @@ func (t *task) canServe(out *proposal) {
 		fmt.Sprintf("at most %s tasks per second", number(have/t.planned*1000)),
 		fmt.Sprintf("at most %s ms on the CPU for a task", number(have/t.arrivals())),
 	)
+	return false
 }
 
 // pureRule is for work that does not wait, or of which no more is known.
@@ -111,15 +116,15 @@ type pureRule struct{ *task }
 func (t *pureRule) propose() proposal {
 	out := proposal{by: t.pure.by}
 	n := t.pure.n
+	t.explainSiblings()
 	t.explainSpeed(n)
 	// A rate that fewer can serve needs no more: but the shortest time of one
 	// task is the aim of latency.
 	if t.arrivals() > 0 && t.cpu > 0 {
-		if d := t.demand(); d < n && t.p.Objective != profiles.Latency {
+		if d := t.demand(); t.canServe(&out) && d < n && t.p.Objective != profiles.Latency {
 			t.explainDemand(d)
-			n, out.by = d, Binding{ByDemand, fmt.Sprintf("%d workers serve the %s tasks per second", d, number(*t.p.Load.ArrivalPerS))}
+			n, out.by = d, t.servedBy(d)
 		}
-		t.canServe(&out)
 	}
 	out.workers = t.inOneModel(n)
 	return out
@@ -183,13 +188,14 @@ func (t *pureRule) shrink(w Workers, n int) Workers { return t.resize(w, n) }
 // meet it.
 type latencyRule struct {
 	*task
-	waits []float64 // ms at the quantile, by cores
+	waits  []float64 // ms at the quantile, by cores
+	enough int       // cores; 0: no number is
 }
 
 func (t *latencyRule) propose() proposal {
 	load := &t.p.Load
 	limit := len(t.cores)
-	by := Binding{ByCores, fmt.Sprintf("%d cores can be used", limit)}
+	by := Binding{ByCores, plural(limit, "core", "cores") + " can be used"}
 	if t.kinds > 1 {
 		by.Name = ByKinds
 	}
@@ -203,7 +209,7 @@ func (t *latencyRule) propose() proposal {
 	t.waits = append(make([]float64, 0, limit+1), math.Inf(1))
 	c := 0
 	for k := 1; k <= limit && c == 0; k++ {
-		speed := t.law.bend(k, t.law.shared(k), 1)
+		speed := t.law.shared(k)
 		wait := queue.add(speed, load.Quantile)
 		t.waits = append(t.waits, wait)
 		if wait <= target*(1+slack) && offered <= 0.8*speed*(1+slack) {
@@ -211,30 +217,31 @@ func (t *latencyRule) propose() proposal {
 		}
 	}
 	out := proposal{by: by}
-	if c > 0 {
+	if t.enough = c; c > 0 {
 		t.reason("M/M/%d: %s/s × %s ms = %s CPUs of work; the %s-quantile of the wait is %s ms, at most %s; utilisation %s, at most 0.8",
 			c, number(*load.ArrivalPerS), number(t.cpu), number(offered), number(load.Quantile), number(t.waits[c]), number(target), number(offered/t.law.shared(c)))
 		if c > 1 {
 			t.reason("M/M/%d would wait %s at utilisation %s", c-1, inWords(t.waits[c-1]), number(offered/t.law.shared(c-1)))
 		}
-		out.by = Binding{ByTarget, fmt.Sprintf("%d cores keep the wait within %s ms", c, number(target))}
+		out.by = Binding{ByTarget, fmt.Sprintf("%s the wait within %s ms", plural(c, "core keeps", "cores keep"), number(target))}
 	} else {
-		c = t.law.best(max(1, limit))
+		c = max(1, limit)
 		t.explainMiss(&out, queue, limit)
 	}
-	out.workers = t.inOneModel(t.waiters(c))
+	n := t.workersOf(c)
+	if n > c {
+		t.explainDemand(n)
+		t.reason("%d workers: %d wait while %d compute", n, n-c, c)
+	}
+	out.workers = t.inOneModel(n)
 	return out
 }
 
-// waiters are the workers of c cores: as many, or more where tasks also wait
+// workersOf are the workers of c cores: as many, or more where tasks also wait
 // and hold their worker meanwhile.
-func (t *latencyRule) waiters(c int) int {
+func (t *latencyRule) workersOf(c int) int {
 	if t.wait > 0 && t.p.BlockingWaits() {
-		if d := t.demand(); d > c {
-			t.explainDemand(d)
-			t.reason("%d workers: %d wait while %d compute", d, d-c, c)
-			return d
-		}
+		return max(c, t.demand())
 	}
 	return c
 }
@@ -266,7 +273,7 @@ func (t *latencyRule) explainMiss(out *proposal, queue waiting, limit int) {
 		if rate := t.mostArrivals(limit); rate > 0 {
 			remedies = append(remedies, fmt.Sprintf("at most %s tasks per second", number(rate*1000)))
 		}
-		speed := t.law.bend(limit, t.law.shared(limit), 1)
+		speed := t.law.shared(limit)
 		if wait := t.waits[limit]; offered <= 0.8*speed && !math.IsInf(wait, 1) {
 			remedies = append(remedies, fmt.Sprintf("a wait of %s ms at the quantile %s", number(wait), number(load.Quantile)))
 		}
@@ -280,13 +287,13 @@ func (t *latencyRule) explainMiss(out *proposal, queue waiting, limit int) {
 // mostArrivals is the highest rate per ms that c cores serve within the target.
 func (t *latencyRule) mostArrivals(c int) float64 {
 	load := &t.p.Load
-	low, high := 0.0, 0.8*t.law.bend(c, t.law.shared(c), 1)/t.cpu
+	low, high := 0.0, 0.8*t.law.shared(c)/t.cpu
 	for range 60 {
 		rate := (low + high) / 2
 		queue := waiting{offered: rate * t.cpu, service: t.cpu}
 		wait := math.Inf(1)
 		for k := 1; k <= c; k++ {
-			wait = queue.add(t.law.bend(k, t.law.shared(k), 1), load.Quantile)
+			wait = queue.add(t.law.shared(k), load.Quantile)
 		}
 		if wait <= *load.WaitTargetMS {
 			low = rate
@@ -302,12 +309,14 @@ func (t *latencyRule) predict(w Workers) Prediction {
 	if q := floor(t.quota); q < n {
 		n = max(1, q)
 	}
-	n = t.law.best(n) // more threads may wait, but no more compute than help
+	if t.enough > 0 && w.Total() >= t.workersOf(t.enough) {
+		n = t.enough // the others wait, or hold a worker that waits
+	}
 	load := &t.p.Load
 	queue := waiting{offered: t.arrivals() * t.cpu, service: t.cpu}
 	wait, speed := 0.0, 0.0
 	for k := 1; k <= n; k++ {
-		speed = t.law.bend(k, t.law.shared(k), math.Min(1, t.quota))
+		speed = t.law.shared(k)
 		if k == n {
 			speed *= math.Min(1, t.quota/float64(n))
 		}
@@ -331,12 +340,13 @@ func (t *blockingRule) throughput(n int) float64 {
 }
 
 func (t *blockingRule) propose() proposal {
+	t.explainSiblings()
 	target := t.p.Target()
 	start := int(target * t.full * (1 + t.wait/t.planned))
 	n, ok := saturation(start, mostThreads, func(n int) bool {
 		return closed(n, t.wait, t.planned, t.speeds) >= target*t.full*(1-slack)
 	})
-	out := proposal{by: Binding{ByCPU, fmt.Sprintf("%d workers use %s %% of what the CPUs can do, at least %s %%", n,
+	out := proposal{by: Binding{ByCPU, fmt.Sprintf("%s %s %% of what the CPUs can do, at least %s %%", plural(n, "worker uses", "workers use"),
 		number(100*closed(n, t.wait, t.planned, t.speeds)/t.full), number(100*target))}}
 	if !ok {
 		out.by = outOfThreads()
@@ -349,11 +359,10 @@ func (t *blockingRule) propose() proposal {
 			number(t.full), number(t.wait), number(t.planned), number(goetz), number(100*closed(g, t.wait, t.planned, t.speeds)/t.full))
 	}
 	if t.arrivals() > 0 {
-		if d := t.demand(); d <= n {
+		if d := t.demand(); t.canServe(&out) && d <= n {
 			t.explainDemand(d)
-			n, out.by = d, Binding{ByDemand, fmt.Sprintf("%d workers serve the %s tasks per second", d, number(*t.p.Load.ArrivalPerS))}
+			n, out.by = d, t.servedBy(d)
 		}
-		t.canServe(&out)
 	}
 	out.workers = t.inOneModel(n)
 	return out
@@ -374,9 +383,8 @@ func (t *blockingRule) predict(w Workers) Prediction {
 // queuePrediction turns a throughput per ms of n workers into what they yield.
 func (t *task) queuePrediction(x float64, n int) Prediction {
 	x = t.served(x)
-	alone := t.law.first * math.Min(1, t.quota)
 	return Prediction{
-		Speedup: figure(x * (t.wait + t.planned/alone)), ThroughputPS: figure(x * 1000),
+		Speedup: figure(x * (t.wait + t.planned/t.law.first)), ThroughputPS: figure(x * 1000),
 		Utilisation: figure(x * t.planned / t.full), StallMS: t.stall(n), Capacity: figure(t.speeds[min(n, len(t.speeds)-1)]),
 	}
 }
@@ -409,7 +417,7 @@ func (t *nestedRule) ranks() int {
 
 func (t *nestedRule) propose() proposal {
 	n := t.threads()
-	out := proposal{by: Binding{ByCores, fmt.Sprintf("%d cores can be used", n)}}
+	out := proposal{by: Binding{ByCores, plural(n, "core", "cores") + " can be used"}}
 	switch {
 	case n < t.limit():
 		out.by = t.pure.by
@@ -430,7 +438,7 @@ func (t *nestedRule) propose() proposal {
 		t.reason("%d tasks are at least 4 × %d: a worker per core with one thread keeps them busiest", *tasks, n)
 	case *tasks < int64(n):
 		workers = int(*tasks)
-		out.by = Binding{ByTasks, fmt.Sprintf("there are %d tasks", workers)}
+		out.by = Binding{ByTasks, "there " + plural(workers, "is", "are") + " tasks"}
 		t.reason("%d tasks for %d cores: ⌊%d ÷ %d⌋ = %d threads inside each", workers, n, n, workers, n/workers)
 	default:
 		t.reason("%d tasks for %d cores: fewer than 4 for each, but none has cores to spare", *tasks, n)
@@ -444,10 +452,19 @@ func (t *nestedRule) split(workers int) Workers {
 	return Workers{Model: Processes, Processes: workers, Threads: 1, Inner: max(1, t.threads()/workers)}
 }
 
-func (t *nestedRule) predict(w Workers) Prediction { return (&pureRule{t.task}).predict(w) }
+func (t *nestedRule) predict(w Workers) Prediction {
+	out := (&pureRule{t.task}).predict(w)
+	knee := t.law.knee(t.limit())
+	out.Knee = &knee
+	return out
+}
 
-// shrink takes the most workers that leave the fewest threads over.
+// shrink takes the most workers that leave the fewest threads over, as many as
+// there are tasks if those bind.
 func (t *nestedRule) shrink(w Workers, n int) Workers {
+	if tasks := t.p.Load.Tasks; tasks != nil && *tasks == int64(n) {
+		return t.split(n)
+	}
 	best := t.split(max(1, min(w.Processes, n)))
 	for fewer := best.Processes - 1; fewer > 0; fewer-- {
 		if now := t.split(fewer); now.Total() > best.Total() {

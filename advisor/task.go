@@ -91,12 +91,11 @@ func (t *task) drawBandwidth(c *probe.Calibration) {
 // countBusy is the rule for pure work: the best count of threads that the
 // objective may use.
 func (t *task) countBusy() count {
-	out := count{limit: t.law.cores, by: Binding{ByCores, fmt.Sprintf("%d cores can be used", t.law.cores)}}
+	out := count{limit: t.law.cores, by: Binding{ByCores, plural(t.law.cores, "core", "cores") + " can be used"}}
 	if t.pays {
 		out.limit = t.law.cpus
 		out.by = Binding{ByCPUs, fmt.Sprintf("%d CPUs on %d cores can be used", t.law.cpus, t.law.cores)}
 	}
-	t.explainSiblings()
 	if t.kinds > 1 {
 		out.by = Binding{ByKinds, out.by.Detail + ", of more than one kind"}
 	}
@@ -106,25 +105,25 @@ func (t *task) countBusy() count {
 			number(math.Sqrt((1-s.Sigma)/s.Kappa)), peak)
 		if peak < out.limit {
 			out.limit = peak
-			out.by = Binding{ByPeak, fmt.Sprintf("beyond %d workers the fitted law falls", peak)}
+			out.by = Binding{ByPeak, fmt.Sprintf("beyond %s the fitted law falls", plural(peak, "worker", "workers"))}
 		}
 	}
 	if t.quota < float64(out.limit) {
-		out.limit = ceil(t.quota)
-		if t.p.Objective == profiles.Latency {
-			out.limit = max(1, floor(t.quota))
+		out.limit = max(1, floor(t.quota))
+		if t.p.Objective == profiles.Throughput {
+			out.limit = ceil(t.quota)
 		}
 		out.by = Binding{ByQuota, fmt.Sprintf("the quota is the time of %s CPUs", number(t.quota))}
 	}
 	out.n = t.law.best(out.limit)
 	switch {
-	case out.n == out.limit || out.by.Name == ByQuota || out.by.Name == ByPeak:
-	case t.law.static && t.kinds > 1:
-		out.by = Binding{ByKinds, fmt.Sprintf("with equal shares a slower core would set the pace of all; %d share alike", out.n)}
+	case out.n == out.limit || out.by.Name == ByQuota && out.n >= floor(t.quota) || out.by.Name == ByPeak:
+	case t.law.static && t.law.drawn == nil && t.kinds > 1:
+		out.by = Binding{ByKinds, fmt.Sprintf("with equal shares a slower core would set the pace of all; %s alike", plural(out.n, "shares", "share"))}
 	case t.law.drawn != nil:
-		out.by = Binding{ByBandwidth, fmt.Sprintf("%d threads fill the memory's bandwidth", out.n)}
+		out.by = Binding{ByBandwidth, plural(out.n, "thread fills", "threads fill") + " the memory's bandwidth"}
 	case t.p.Scaling != nil:
-		out.by = Binding{ByPeak, fmt.Sprintf("beyond %d workers siblings add less than coherence takes", out.n)}
+		out.by = Binding{ByPeak, fmt.Sprintf("by the fitted law more than %s add nothing", plural(out.n, "worker", "workers"))}
 	}
 	if t.p.Objective == profiles.Efficiency {
 		if knee := t.law.knee(out.limit); knee < out.n {
@@ -169,30 +168,30 @@ func (t *task) planForLoad() {
 
 // shareOut finds the speeds of k threads at service, and the full speed: under
 // a quota below the cores, that of the quota, of which a fraction counts; else
-// that of the count for pure work.
+// that of the count for pure work. They are capacities: requests that wait have
+// no serial part in common.
 func (t *task) shareOut() {
 	l := t.law
-	alone := math.Min(1, t.quota)
 	t.speeds = []float64{0}
 	best := 0.0
 	if t.quota < float64(l.cores) {
 		whole := floor(t.quota)
 		for k := 1; k <= whole; k++ {
-			best = math.Max(best, l.bend(k, l.shared(k), alone))
+			best = math.Max(best, l.shared(k))
 			t.speeds = append(t.speeds, best)
 		}
 		if part := t.quota - float64(whole); part > slack {
 			held := l.shared(whole) + part*(l.shared(whole+1)-l.shared(whole))
-			best = math.Max(best, l.bend(whole+1, held, alone))
+			best = math.Max(best, held)
 			t.speeds = append(t.speeds, best)
 		}
 		t.full = best
 		return
 	}
 	n := t.pure.n
-	t.full = l.bend(n, l.shared(n)*math.Min(1, t.quota/float64(n)), alone)
+	t.full = l.shared(n) * math.Min(1, t.quota/float64(n))
 	for k := 1; k <= l.cpus && best < t.full; k++ {
-		best = math.Max(best, math.Min(t.full, l.bend(k, l.shared(k), alone)))
+		best = math.Max(best, math.Min(t.full, l.shared(k)))
 		t.speeds = append(t.speeds, best)
 	}
 }
