@@ -38,7 +38,7 @@ const maxDocument = 256 << 20
 // name. Fields that this version does not know are left alone.
 func ReadCalibration(r io.Reader, name string) (*Calibration, error) {
 	var c Calibration
-	if err := readDocument(r, name, CalibrationSchema, &c); err != nil {
+	if err := ReadDocument(r, name, CalibrationSchema, &c); err != nil {
 		return nil, err
 	}
 	for kind, y := range c.SMTYield {
@@ -57,8 +57,10 @@ func ReadCalibration(r io.Reader, name string) (*Calibration, error) {
 	return &c, nil
 }
 
-// readDocument decodes one JSON document of a schema.
-func readDocument(r io.Reader, name, schema string, into any) error {
+// ReadDocument decodes one JSON document, which errors call name, of a schema
+// that its field "schema" must name. Fields that into does not have are passed
+// over; an error tells the line and column.
+func ReadDocument(r io.Reader, name, schema string, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)

@@ -14,7 +14,7 @@ import (
 // cores without an index are numbered by it, and the budget is computed anew.
 func Read(r io.Reader, name string) (*Machine, error) {
 	m := &Machine{}
-	if err := readDocument(r, name, Schema, m); err != nil {
+	if err := ReadDocument(r, name, Schema, m); err != nil {
 		return nil, err
 	}
 	t := &m.Topology
