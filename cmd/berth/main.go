@@ -26,6 +26,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	var status *statusError
+	if errors.As(err, &status) {
+		if status.err != nil {
+			fmt.Fprintf(stderr, "berth: %v\n", err)
+		}
+		return status.status
+	}
 	fmt.Fprintf(stderr, "berth: %v\n", err)
 	var usage *usageError
 	if errors.As(err, &usage) {
@@ -66,7 +73,10 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 		newAdviseCmd(),
 		newInspectCmd(),
 		newNprocCmd(),
+		newPinCmd(),
+		newPlaceCmd(),
 		newProfilesCmd(),
+		newRunCmd(),
 		newSchemaCmd(),
 		newSnapshotCmd(),
 	)

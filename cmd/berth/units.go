@@ -59,6 +59,9 @@ func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
+	if strings.HasSuffix(noun, "s") {
+		return fmt.Sprintf("%d %ses", n, noun)
+	}
 	if noun == "die" || !strings.HasSuffix(noun, "y") {
 		return fmt.Sprintf("%d %ss", n, noun)
 	}

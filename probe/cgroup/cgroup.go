@@ -1,4 +1,5 @@
-// Package cgroup reads what the control groups let this process use.
+// Package cgroup reads what the control groups let a process use: [Read] for
+// this one, from any root; [Of] and [Find] give the groups of the live system.
 //
 // A limit binds wherever it stands on the way from the process's own group to
 // the root, so every group on that way is read, in version 1, version 2 and
@@ -70,7 +71,7 @@ const maxDepth = 128
 // Read reads the groups of the process that reads. What cannot be found or
 // read is left out and reported.
 func Read(r *root.Root, need Need) (*State, []finding.Finding) {
-	s := &scan{Reader: root.Reader{Dir: r.Dir, Found: &finding.List{}}, need: need}
+	s := newScan(r, need)
 	members, named := s.members()
 	for _, h := range hierarchies(members, s.mounts(), named, s.Found) {
 		s.climb(h)
@@ -88,6 +89,10 @@ type scan struct {
 	sets   []set
 	memory []Link
 	weight []Link
+}
+
+func newScan(r *root.Root, need Need) *scan {
+	return &scan{Reader: root.Reader{Dir: r.Dir, Found: &finding.List{}}, need: need}
 }
 
 // group is one directory of a hierarchy.
@@ -152,7 +157,7 @@ func (s *scan) lookAbove(g group, h hierarchy) {
 	default:
 		hidden = g.has("cgroup.procs") && !g.has("release_agent") && !g.has("cgroup.sane_behavior") // only the root has them
 	}
-	if hidden && h.limits {
+	if hidden {
 		s.Found.Add("limits-hidden-above", finding.Info, []string{h.point},
 			"The control groups above the highest one seen are hidden (a cgroup namespace or a partial mount); the budget is an upper bound.")
 	}

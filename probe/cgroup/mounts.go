@@ -147,38 +147,43 @@ type hierarchy struct {
 	member string // the process's group, as the kernel names it
 	below  string // the same, below the mount's top
 	v2     bool
-	limits bool   // it has a controller that limits CPUs or memory
 	prefix string // of the cpuset files
 }
 
 // controllers whose limits are read.
 var limiting = [...]string{"cpu", "cpuset", "memory"}
 
-// hierarchies pairs the process's groups with the mounts that show them. One
-// hierarchy may be mounted in several places and in parts: the mount that shows
-// the most groups above the process's is taken. cpusetOnly says that the
-// members were guessed from the cpuset's alone.
+// hierarchies pairs the process's groups that limit with the mounts that show
+// them. cpusetOnly says that the members were guessed from the cpuset's alone.
 func hierarchies(members []member, mounts []mount, cpusetOnly bool, found *finding.List) []hierarchy {
 	var out []hierarchy
 	for _, m := range members {
-		var best *hierarchy
-		for _, mt := range mounts {
-			h, ok := pair(m, mt, cpusetOnly)
-			if ok && (best == nil || len(h.root) < len(best.root)) {
-				best = &h
-			}
-		}
-		if best != nil {
-			out = append(out, *best)
+		if !wanted(m.controllers) {
 			continue
 		}
-		if wanted(m.controllers) && slices.ContainsFunc(mounts, func(mt mount) bool { return mt.shows(m, cpusetOnly) }) {
+		if h, ok := locate(m, mounts, cpusetOnly); ok {
+			out = append(out, h)
+			continue
+		}
+		if slices.ContainsFunc(mounts, func(mt mount) bool { return mt.shows(m, cpusetOnly) }) {
 			found.Add("limits-hidden-above", finding.Info, []string{"/proc/self/cgroup: " + shorten(m.path)},
 				"No mount shows the control group of this process (a cgroup namespace or a partial mount); the budget is an upper bound.")
 		}
 	}
 	slices.SortStableFunc(out, func(a, b hierarchy) int { return cmp.Compare(a.point, b.point) })
 	return out
+}
+
+// locate finds the mount that shows a group. One hierarchy may be mounted in
+// several places and in parts: the mount that shows the most groups above the
+// group is taken.
+func locate(m member, mounts []mount, cpusetOnly bool) (best hierarchy, ok bool) {
+	for _, mt := range mounts {
+		if h, fits := pair(m, mt, cpusetOnly); fits && (!ok || len(h.root) < len(best.root)) {
+			best, ok = h, true
+		}
+	}
+	return best, ok
 }
 
 func wanted(controllers []string) bool {
@@ -196,9 +201,16 @@ func (mt mount) shows(m member, cpusetOnly bool) bool {
 	case "cpuset":
 		return slices.Contains(m.controllers, "cpuset")
 	}
-	return slices.ContainsFunc(limiting[:], func(c string) bool {
-		return slices.Contains(m.controllers, c) && slices.Contains(mt.options, c)
-	})
+	return slices.ContainsFunc(m.controllers, func(c string) bool { return slices.Contains(mt.options, c) })
+}
+
+// hierarchy is what the mount shows, before a group of it is chosen.
+func (mt mount) hierarchy() hierarchy {
+	h := hierarchy{point: mt.point, root: mt.root, v2: mt.kind == "cgroup2", prefix: "cpuset."}
+	if mt.kind == "cpuset" || slices.Contains(mt.options, "noprefix") {
+		h.prefix = ""
+	}
+	return h
 }
 
 // pair places a member's group in a mount.
@@ -206,10 +218,8 @@ func pair(m member, mt mount, cpusetOnly bool) (hierarchy, bool) {
 	if !mt.shows(m, cpusetOnly) {
 		return hierarchy{}, false
 	}
-	h := hierarchy{point: mt.point, root: mt.root, member: m.path, v2: mt.kind == "cgroup2", limits: true, prefix: "cpuset."}
-	if mt.kind == "cpuset" || slices.Contains(mt.options, "noprefix") {
-		h.prefix = ""
-	}
+	h := mt.hierarchy()
+	h.member = m.path
 	member, top := path.Clean(m.path), path.Clean(mt.root)
 	switch {
 	case strings.HasPrefix(m.path, "/.."):

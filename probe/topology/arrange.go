@@ -1,32 +1,20 @@
 package topology
 
 import (
+	"cmp"
 	"slices"
 
 	"berth/probe/cpuset"
 )
 
-// Arrange puts the objects in the machine's order, numbers the cores and says
+// Arrange puts the objects in the machine's order, that of hwloc, numbers the cores and says
 // of each core which package, die, cluster and NUMA node holds it. Whoever
 // fills a Topology calls it once at the end.
 func (t *Topology) Arrange() {
-	byCPUs(t.Drawers, func(g Group) cpuset.Set { return g.CPUs })
-	byCPUs(t.Books, func(g Group) cpuset.Set { return g.CPUs })
-	byCPUs(t.Packages, func(p Package) cpuset.Set { return p.CPUs })
-	byCPUs(t.Dies, func(d Die) cpuset.Set { return d.CPUs })
-	byCPUs(t.Clusters, func(g Group) cpuset.Set { return g.CPUs })
 	slices.SortFunc(t.NUMANodes, func(a, b NUMA) int { return a.ID - b.ID })
-	slices.SortStableFunc(t.Caches, func(a, b Cache) int {
-		if a.Level != b.Level {
-			return a.Level - b.Level
-		}
-		if a.Type != b.Type {
-			return slices.Index(cacheOrder[:], a.Type) - slices.Index(cacheOrder[:], b.Type)
-		}
-		return a.CPUs.Compare(b.CPUs)
-	})
-
 	size := int(t.Online.Last()) + 1
+	t.orderCores(size)
+	t.orderObjects(size)
 	packageOf := Owners(size, t.Packages, func(p Package) cpuset.Set { return p.CPUs })
 	dieOf := Owners(size, t.Dies, func(d Die) cpuset.Set { return d.CPUs })
 	clusterOf := Owners(size, t.Clusters, func(g Group) cpuset.Set { return g.CPUs })
@@ -37,22 +25,6 @@ func (t *Topology) Arrange() {
 			t.Dies[i].Package = t.Packages[p].ID
 		}
 	}
-	// An object's place is that of its first CPU; a core outside all objects of
-	// a level stands for itself.
-	places := [][]cpuset.CPU{
-		firsts(packageOf, t.Packages, func(p Package) cpuset.Set { return p.CPUs }),
-		firsts(dieOf, t.Dies, func(d Die) cpuset.Set { return d.CPUs }),
-		firsts(clusterOf, t.Clusters, func(g Group) cpuset.Set { return g.CPUs }),
-	}
-	slices.SortStableFunc(t.Cores, func(a, b Core) int {
-		x, y := a.CPUs.First(), b.CPUs.First()
-		for _, place := range places {
-			if place[x] != place[y] {
-				return int(place[x] - place[y])
-			}
-		}
-		return int(x - y)
-	})
 	for i := range t.Cores {
 		c := &t.Cores[i]
 		c.Index = CoreIndex(i)
@@ -77,8 +49,111 @@ func (t *Topology) Arrange() {
 
 var cacheOrder = [...]CacheType{Data, Instruction, Unified}
 
-func byCPUs[T any](objects []T, cpus func(T) cpuset.Set) {
-	slices.SortStableFunc(objects, func(a, b T) int { return cpus(a).Compare(cpus(b)) })
+// orderCores puts the cores in the order of the tree that they are the leaves
+// of: what is inside one object stands together, larger objects first, and
+// beside each other they stand by their first CPU, as in hwloc.
+func (t *Topology) orderCores(size int) {
+	around := [][]cpuset.Set{
+		setsOf(t.Drawers, func(g Group) cpuset.Set { return g.CPUs }),
+		setsOf(t.Books, func(g Group) cpuset.Set { return g.CPUs }),
+		setsOf(t.Packages, func(p Package) cpuset.Set { return p.CPUs }),
+		setsOf(t.NUMANodes, func(n NUMA) cpuset.Set { return n.CPUs }),
+		setsOf(t.Dies, func(d Die) cpuset.Set { return d.CPUs }),
+		setsOf(t.Clusters, func(g Group) cpuset.Set { return g.CPUs }),
+	}
+	for level := 5; level > 0; level-- {
+		var sets []cpuset.Set
+		for _, c := range t.Caches {
+			if c.Level == level && c.Type != Instruction {
+				sets = append(sets, c.CPUs)
+			}
+		}
+		around = append(around, sets)
+	}
+	around = append(around, setsOf(t.Cores, func(c Core) cpuset.Set { return c.CPUs }))
+	type object struct {
+		size  int
+		first cpuset.CPU
+	}
+	paths := make([][]object, size) // what a CPU is in, the largest first
+	room := make([]object, size*len(around))
+	for c := range paths {
+		paths[c] = room[:0:len(around)]
+		room = room[len(around):]
+	}
+	for _, sets := range around {
+		for _, set := range sets {
+			o := object{set.Len(), set.First()}
+			for c := range set.All() {
+				if int(c) < size {
+					paths[c] = append(paths[c], o)
+				}
+			}
+		}
+	}
+	for _, path := range paths {
+		slices.SortStableFunc(path, func(a, b object) int { return b.size - a.size })
+	}
+	slices.SortStableFunc(t.Cores, func(a, b Core) int {
+		x, y := a.CPUs.First(), b.CPUs.First()
+		return cmp.Or(slices.CompareFunc(paths[x], paths[y], func(a, b object) int { return int(a.first - b.first) }), int(x-y))
+	})
+}
+
+// orderObjects puts the other objects in the order of their first cores.
+func (t *Topology) orderObjects(size int) {
+	place := make([]int, size) // of each CPU in the machine's order
+	for i := range place {
+		place[i] = size + i
+	}
+	for i, core := range t.Cores {
+		for c := range core.CPUs.All() {
+			if int(c) < size {
+				place[c] = i
+			}
+		}
+	}
+	first := func(set cpuset.Set) int {
+		least := 2 * size
+		for c := range set.All() {
+			if int(c) < size {
+				least = min(least, place[c])
+			}
+		}
+		return least
+	}
+	inOrder(t.Drawers, first, func(g Group) cpuset.Set { return g.CPUs })
+	inOrder(t.Books, first, func(g Group) cpuset.Set { return g.CPUs })
+	inOrder(t.Packages, first, func(p Package) cpuset.Set { return p.CPUs })
+	inOrder(t.Dies, first, func(d Die) cpuset.Set { return d.CPUs })
+	inOrder(t.Clusters, first, func(g Group) cpuset.Set { return g.CPUs })
+	inOrder(t.Caches, first, func(c Cache) cpuset.Set { return c.CPUs })
+	slices.SortStableFunc(t.Caches, func(a, b Cache) int {
+		return cmp.Or(a.Level-b.Level, slices.Index(cacheOrder[:], a.Type)-slices.Index(cacheOrder[:], b.Type))
+	})
+}
+
+func inOrder[T any](objects []T, first func(cpuset.Set) int, cpus func(T) cpuset.Set) {
+	type keyed struct {
+		key int
+		o   T
+	}
+	list := make([]keyed, len(objects))
+	for i, o := range objects {
+		list[i] = keyed{first(cpus(o)), o}
+	}
+	slices.SortStableFunc(list, func(a, b keyed) int { return cmp.Or(a.key-b.key, cpus(a.o).Compare(cpus(b.o))) })
+	for i, k := range list {
+		objects[i] = k.o
+	}
+}
+
+func setsOf[T any](objects []T, cpus func(T) cpuset.Set) []cpuset.Set {
+	sets := make([]cpuset.Set, len(objects))
+	for i, o := range objects {
+		sets[i] = cpus(o)
+	}
+	return sets
 }
 
 // Owners tells for each CPU below size the index of the first object that holds
@@ -96,17 +171,6 @@ func Owners[T any](size int, objects []T, cpus func(T) cpuset.Set) []int32 {
 		}
 	}
 	return of
-}
-
-// firsts tells for each CPU the first CPU of the object that holds it.
-func firsts[T any](of []int32, objects []T, cpus func(T) cpuset.Set) []cpuset.CPU {
-	out := make([]cpuset.CPU, len(of))
-	for c, i := range of {
-		if out[c] = cpuset.CPU(c); i >= 0 {
-			out[c] = cpus(objects[i]).First()
-		}
-	}
-	return out
 }
 
 // nameKinds writes each kind's name on its cores.

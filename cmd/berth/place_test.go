@@ -1,0 +1,8 @@
+package main
+
+import (
+	"reflect"
+	"testing"
+)
+
+func TestPlaceSchema(t *testing.T) { namesAll(t, "place", reflect.TypeFor[placeDocument]()) }

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"berth/affinity"
+	"berth/probe/cpuset"
+)
+
+// mostRows of a receipt's table fit a screen.
+const mostRows = 24
+
+// receiptView shows a receipt on one screen, the worst first.
+func receiptView(p *page, r *affinity.Receipt) {
+	verdict := "every seat was kept"
+	switch {
+	case !r.Kept:
+		verdict = count(len(r.Broken), "violation")
+	case r.Verdict != affinity.Measured:
+		verdict = "no violation was seen, but not all was seen"
+	}
+	threads := 0
+	for _, w := range r.Workers {
+		threads += len(w.Threads)
+	}
+	p.line(p.paint(bold, fmt.Sprintf("%s, %s in %s s: %s", count(len(r.Workers), "worker"), count(threads, "thread"), decimal(r.WallS, 3), verdict)))
+	for i, v := range r.Broken {
+		if i == 8 {
+			p.line(fmt.Sprintf("  … and %d more", len(r.Broken)-i))
+			break
+		}
+		p.wrapped(p.paint(yellow, "! ")+v.Code+"  "+v.Message, " ", "    ")
+	}
+	for _, f := range r.Finding {
+		p.wrapped("· "+f.Code+"  "+f.Message, " ", "    ")
+		for _, e := range f.Evidence {
+			p.wrapped("    "+e, " ", "      ")
+		}
+	}
+	type row struct {
+		worker int
+		affinity.ThreadReceipt
+	}
+	var rows []row
+	for _, w := range r.Workers {
+		for _, t := range w.Threads {
+			rows = append(rows, row{w.Index, t})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return worse(b.ThreadReceipt) - worse(a.ThreadReceipt) })
+	cells := [][]string{{"worker", "thread", "name", "asked", "set", "ran on", "cpu s", "waited s", "moves", "switches"}}
+	for i, t := range rows {
+		if i == mostRows {
+			break
+		}
+		cells = append(cells, []string{strconv.Itoa(t.worker), strconv.Itoa(t.TID), t.Name, orAny(t.Asked), orAny(t.Set), cpuList(t.RanOn),
+			seconds(t.OnCPUMS), seconds(t.RunDelayMS), number(t.Migrations), sum(t.Voluntary, t.Involuntary)})
+	}
+	if len(rows) > 0 {
+		alignRight(cells, 0, 1, 6, 7, 8, 9)
+		p.line("")
+		p.table(cells)
+	}
+	if n := len(rows) - mostRows; n > 0 {
+		p.line(fmt.Sprintf("  … and %s with less to tell; --receipt=FILE has all", count(n, "thread")))
+	}
+	line := ""
+	add := func(x *float64, format string) {
+		if x != nil && *x > 0 {
+			if line != "" {
+				line += ", "
+			}
+			line += fmt.Sprintf(format, decimal(*x, places(*x)))
+		}
+	}
+	add(r.ThrottledMS, "throttled for %s ms")
+	add(r.Noise.OtherBusyPct, "other programs and interrupts took %s %% of these CPUs")
+	add(r.Noise.StealPct, "the host took %s %%")
+	if line != "" {
+		p.line("")
+		p.wrapped("  "+line, ", ", "  ")
+	}
+}
+
+// worse orders threads: those off their seat, then those that waited for it.
+func worse(t affinity.ThreadReceipt) int {
+	score := 0
+	if t.RunDelayMS != nil {
+		score = int(*t.RunDelayMS)
+	}
+	if !t.Asked.IsEmpty() && !t.RanOn.SubsetOf(t.Asked) {
+		score += 1 << 40
+	}
+	return score
+}
+
+func orAny(s cpuset.Set) string {
+	if s.IsEmpty() {
+		return "any"
+	}
+	return cpuList(s)
+}
+
+func seconds(ms *float64) string {
+	if ms == nil {
+		return "?"
+	}
+	return strconv.FormatFloat(*ms/1000, 'f', 2, 64)
+}
+
+func number(n *int64) string {
+	if n == nil {
+		return "?"
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
+func sum(a, b *int64) string {
+	if a == nil || b == nil {
+		return "?"
+	}
+	return strconv.FormatInt(*a+*b, 10)
+}

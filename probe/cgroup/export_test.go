@@ -1,0 +1,6 @@
+package cgroup
+
+var (
+	OfIn   = of
+	FindIn = find
+)
