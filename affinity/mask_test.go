@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"berth/probe"
 	"berth/probe/cpuset"
@@ -170,4 +171,8 @@ func TestDoLeavesNoTrace(t *testing.T) {
 			t.Errorf("thread %s still sits elsewhere:\n%s", task.Name(), text)
 		}
 	}
+}
+
+func prctlName(name *byte) error {
+	return unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0)
 }

@@ -81,9 +81,11 @@ type thread struct {
 	start time.Duration
 }
 
-// seated is what a thread was given by [Run.Each].
+// seated is what a thread was given of its own: the seat, what the kernel made
+// of it and when; and where it had been seen before.
 type seated struct {
-	cpus, early cpuset.Set
+	cpus, got, early cpuset.Set
+	at               time.Time
 }
 
 type supervisor struct {
@@ -383,7 +385,10 @@ func (s *supervisor) attend() {
 		}
 		given.cpus, given.early = seats[n].CPUs, b.seen
 		var trim *Trimmed
-		switch _, err := Set(b.tid, given.cpus); {
+		var err error
+		given.got, err = Set(b.tid, given.cpus)
+		given.at = time.Now()
+		switch {
 		case errors.As(err, &trim):
 			s.broken(Violation{b.worker, b.tid, SeatTrimmed, trim.Error()})
 		case err != nil && !errors.Is(err, unix.ESRCH):
@@ -429,6 +434,9 @@ func (s *supervisor) account(elapsed time.Duration) {
 		w := watchedSeat{Watched: t, worker: worker, asked: s.Workers[worker].Seat.CPUs}
 		if given := s.seated[thread{t.TID, t.Start}]; given != nil && !given.cpus.IsEmpty() {
 			w.asked, w.early = given.cpus, given.early
+			if w.StatusAt.Before(given.at) {
+				w.Allowed = given.got // a thread that slept since is not read again
+			}
 		}
 		b.threads = append(b.threads, w)
 	}

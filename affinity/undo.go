@@ -231,19 +231,15 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 	}
 	defer h.Close()
 	u.seen[id] = true
-	// The first record of a thread holds what it had at first.
+	// Who is in the first record had its own mask; who came later, one that was
+	// inherited from them.
 	first := map[int]UndoSeat{}
-	at := map[int]time.Duration{}
-	for _, r := range records {
-		for _, s := range r.Seats {
-			for _, tid := range s.Threads {
-				if _, ok := first[tid]; !ok {
-					first[tid], at[tid] = s, r.At
-				}
-			}
+	for _, s := range records[0].Seats {
+		for _, tid := range s.Threads {
+			first[tid] = s
 		}
 	}
-	inherited := inheritance(records)
+	inherited := inheritance(records[0])
 	done := map[int]bool{}
 	for {
 		tids, err := h.TIDs(nil)
@@ -260,7 +256,7 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 			if known {
 				if st, err := h.Thread(tid); err != nil {
 					continue
-				} else if st.Start > at[tid] {
+				} else if st.Start > records[0].At {
 					known = false // its number came back
 				}
 			}
@@ -285,7 +281,7 @@ func (u *undoing) children(pid int, records []UndoRecord) {
 	if err != nil {
 		return
 	}
-	inherited := inheritance(records)
+	inherited := inheritance(records[0])
 	for _, p := range all.Descendants(pid) {
 		id := thread{p.PID, p.Start}
 		if u.seen[id] || p.Start+tasks.Tick < records[0].At {
@@ -307,18 +303,16 @@ func (u *undoing) children(pid int, records []UndoRecord) {
 
 // inheritance tells for each mask that was given what those who got it mostly
 // had before.
-func inheritance(records []UndoRecord) map[string]cpuset.Set {
+func inheritance(r UndoRecord) map[string]cpuset.Set {
 	votes := map[string]map[string]int{}
 	sets := map[string]cpuset.Set{}
-	for _, r := range records {
-		for _, s := range r.Seats {
-			after, before := s.After.String(), s.Before.String()
-			if votes[after] == nil {
-				votes[after] = map[string]int{}
-			}
-			votes[after][before] += len(s.Threads)
-			sets[before] = s.Before
+	for _, s := range r.Seats {
+		after, before := s.After.String(), s.Before.String()
+		if votes[after] == nil {
+			votes[after] = map[string]int{}
 		}
+		votes[after][before] += len(s.Threads)
+		sets[before] = s.Before
 	}
 	out := map[string]cpuset.Set{}
 	for after, all := range votes {
