@@ -6,6 +6,8 @@ package emit
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"berth/advisor"
 )
@@ -52,10 +54,18 @@ func (s *sheet) line(format string, args ...any) {
 
 func (s *sheet) lines(text string) { s.text.WriteString(text) }
 
-// comment writes a sentence, folded.
+// comment writes a sentence, folded. Whatever it quotes stays within: line ends
+// are spaces, and characters that formats forbid, or that editors do not show
+// for what they are, are replaced.
 func (s *sheet) comment(format string, args ...any) {
 	line := "#"
-	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+	for _, word := range strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsSpace) {
+		word = strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return utf8.RuneError
+			}
+			return r
+		}, word)
 		if len(line)+1+len(word) > 100 && line != "#" {
 			s.line("%s", line)
 			line = "#"

@@ -15,7 +15,7 @@ type env struct{}
 
 func (env) Name() string { return "env" }
 func (env) About() string {
-	return "shell environment: OMP_*, GOMP_CPU_AFFINITY, GOMAXPROCS … of each worker"
+	return "shell environment: OMP_*, GOMAXPROCS, JAVA_TOOL_OPTIONS … of each worker"
 }
 
 // variable is one setting of a process's environment.
@@ -28,59 +28,101 @@ func counts(p *advisor.Plan) []variable {
 		{"BERTH_THREADS", strconv.Itoa(inner(p))},
 	}
 	if p.Workers.InFlight > 0 {
-		out = append(out, variable{"BERTH_IN_FLIGHT", strconv.Itoa(perProcess(p.Workers.InFlight, p))})
+		out = append(out, variable{"BERTH_IN_FLIGHT", strconv.Itoa(inFlightEach(p, p.Workers.Processes))})
 	}
-	return append(out, runtimeCounts(p)...)
-}
-
-// perProcess shares a number out, rounded up.
-func perProcess(n int, p *advisor.Plan) int {
-	return (n + p.Workers.Processes - 1) / p.Workers.Processes
-}
-
-// runtimeCounts are the variables that a runtime itself reads.
-func runtimeCounts(p *advisor.Plan) []variable {
 	n := strconv.Itoa(running(p))
 	switch p.Runtime {
 	case profiles.Go:
-		return []variable{{"GOMAXPROCS", n}}
+		out = append(out, variable{"GOMAXPROCS", n})
 	case profiles.Java:
-		return []variable{{"JAVA_TOOL_OPTIONS", "-XX:ActiveProcessorCount=" + n}}
+		out = append(out, variable{javaOptions, "-XX:ActiveProcessorCount=" + n})
 	case profiles.Python, profiles.PythonFreeThreaded:
-		// Libraries below Python would start a thread per CPU in every worker.
-		out := []variable{{"OMP_NUM_THREADS", strconv.Itoa(max(1, p.Workers.Inner))}}
-		if p.Workers.Processes > 1 {
-			out = append(out, variable{"PYTHON_CPU_COUNT", strconv.Itoa(p.Workers.Processes)})
-		}
-		return out
-	case profiles.Node:
-		return nil
+		out = append(out, belowPython(p))
+	case profiles.Native, profiles.OpenMP:
+		out = append(out, variable{"OMP_NUM_THREADS", strconv.Itoa(inner(p))})
 	}
-	return []variable{{"OMP_NUM_THREADS", strconv.Itoa(inner(p))}}
+	return out
 }
 
-// seatVariables pin the threads of an OpenMP process: OMP_PLACES for every
-// runtime (OpenMP 5.2, section 21.1.6), GOMP_CPU_AFFINITY for libgomp before it.
-func seatVariables(p *advisor.Plan, at place) []variable {
-	if p.Runtime != profiles.OpenMP && p.Runtime != profiles.Native {
+const javaOptions = "JAVA_TOOL_OPTIONS"
+
+// belowPython is for the libraries below Python, which would start a thread per
+// CPU in every worker.
+func belowPython(p *advisor.Plan) variable {
+	return variable{"OMP_NUM_THREADS", strconv.Itoa(max(1, p.Workers.Inner))}
+}
+
+// starterCounts are those of a process that starts all others itself.
+func starterCounts(p *advisor.Plan) []variable {
+	out := counts(p)
+	if (p.Runtime == profiles.Python || p.Runtime == profiles.PythonFreeThreaded) && p.Workers.Processes > 1 {
+		out = append(out, variable{"PYTHON_CPU_COUNT", strconv.Itoa(p.Workers.Processes)})
+	}
+	return out
+}
+
+// inFlightEach is each process's part of the tasks in flight: rounded up, but
+// not where that would be more than what they wait for takes.
+func inFlightEach(p *advisor.Plan, processes int) int {
+	n := p.Workers.InFlight
+	if p.Binding.Name == advisor.ByDown {
+		return max(1, n/processes)
+	}
+	return (n + processes - 1) / processes
+}
+
+// readsOpenMP: programs of this runtime may take their seats from OpenMP's
+// variables.
+func readsOpenMP(p *advisor.Plan) bool {
+	return p.Runtime == profiles.OpenMP || p.Runtime == profiles.Native
+}
+
+// withinMask are the variables with which OpenMP's threads sit one on each CPU
+// or core of a mask that something else sets for their process.
+func withinMask(p *advisor.Plan) []variable {
+	if !readsOpenMP(p) {
 		return nil
 	}
-	threads := at.threads
-	if threads == nil {
-		for c := range at.cpus.All() {
-			threads = append(threads, cpuset.Range(c, c))
+	at := places(p)
+	if at == nil {
+		return []variable{{"OMP_PROC_BIND", "false"}}
+	}
+	for _, a := range at {
+		if a.cpus.Len() == 1 || a.cpus.Len() != inner(p) {
+			return nil
 		}
 	}
-	var braces, plain []string
-	for _, t := range threads {
-		braces = append(braces, "{"+strings.ReplaceAll(numbers(t, ","), " ", "")+"}")
-		plain = append(plain, numbers(t, " "))
+	where := "cores" // for the mask may come with SMT siblings that the plan leaves idle
+	if p.Placement.Pin == advisor.PerCPU {
+		where = "threads"
 	}
-	return []variable{
-		{"OMP_PROC_BIND", "true"},
-		{"OMP_PLACES", strings.Join(braces, ",")},
-		{"GOMP_CPU_AFFINITY", strings.Join(plain, " ")},
+	return []variable{{"OMP_PROC_BIND", "close"}, {"OMP_PLACES", where}}
+}
+
+// seatVariables put thread n of an OpenMP process on the n-th place (OpenMP 5.2,
+// sections 10.1.3 and 21.1.6).
+func seatVariables(p *advisor.Plan, at place) []variable {
+	var braces []string
+	for _, cpus := range threadPlaces(p, at) {
+		braces = append(braces, "{"+numbers(cpus, ",")+"}")
 	}
+	return []variable{{"OMP_PROC_BIND", "close"}, {"OMP_PLACES", strings.Join(braces, ",")}}
+}
+
+// threadPlaces are the CPUs of each thread of a process, or once those that all
+// its threads share.
+func threadPlaces(p *advisor.Plan, at place) []cpuset.Set {
+	if at.threads != nil {
+		return at.threads
+	}
+	if at.cpus.Len() != inner(p) {
+		return []cpuset.Set{at.cpus}
+	}
+	var out []cpuset.Set
+	for c := range at.cpus.All() {
+		out = append(out, cpuset.Range(c, c))
+	}
+	return out
 }
 
 // numbers lists every CPU of a set by itself.
@@ -96,12 +138,10 @@ func (env) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
 	s.title(p)
 	s.comment("For sh: eval it, or source it.")
-	for _, v := range counts(p) {
-		s.line("export %s=%s", v.name, shellQuote(v.value))
-	}
+	s.exports(starterCounts(p))
 	switch p.Runtime {
 	case profiles.Node:
-		s.cannot("Node reads no number of processes from its environment: let your cluster code fork BERTH_PROCESSES of them")
+		s.cannot("the number of processes: Node reads none from its environment; let your cluster code fork BERTH_PROCESSES of them")
 	case profiles.Python, profiles.PythonFreeThreaded:
 		if p.Workers.Processes > 1 {
 			s.comment("PYTHON_CPU_COUNT is what multiprocessing starts by default, from CPython 3.13 on.")
@@ -109,19 +149,24 @@ func (env) Emit(p *advisor.Plan) Settings {
 	}
 	at := places(p)
 	switch {
+	case at == nil && readsOpenMP(p):
+		s.exports(withinMask(p))
 	case at == nil:
-		if p.Runtime == profiles.OpenMP || p.Runtime == profiles.Native {
-			s.line("export OMP_PROC_BIND=false")
-		}
-	case seatVariables(p, at[0]) == nil:
+	case !readsOpenMP(p):
 		s.cannot("seats on CPUs %s: %s takes none from its environment; --emit taskset or numactl starts it on them", p.Placement.CPUs, p.Runtime)
 	case len(at) == 1:
-		for _, v := range seatVariables(p, at[0]) {
-			s.line("export %s=%s", v.name, shellQuote(v.value))
+		s.exports(seatVariables(p, at[0]))
+		if threads := threadPlaces(p, at[0]); len(threads) == inner(p) {
+			// Not beside OMP_PLACES: LLVM's runtime would warn and ignore that.
+			var cpus []string
+			for _, t := range threads {
+				cpus = append(cpus, t.String())
+			}
+			s.line("# GCC before 4.9 takes this instead: export GOMP_CPU_AFFINITY='%s'", strings.Join(cpus, " "))
 		}
 	default:
-		s.comment("The launcher says which worker this is: berth, Slurm, Open MPI, or MPICH.")
-		s.line(`case "${BERTH_WORKER:-${SLURM_LOCALID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${MPI_LOCALRANKID:-0}}}}" in`)
+		s.comment("Each worker takes its seat by the number that its launcher gives it: berth, Slurm, Open MPI or MPICH.")
+		s.line(`case "${BERTH_WORKER:-${SLURM_LOCALID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${MPI_LOCALRANKID:-}}}}" in`)
 		for i, a := range at {
 			var set []string
 			for _, v := range seatVariables(p, a) {
@@ -129,10 +174,24 @@ func (env) Emit(p *advisor.Plan) Settings {
 			}
 			s.line("%d) export %s ;;", i, strings.Join(set, " "))
 		}
-		s.line("*) echo 'berth: the plan has no seat for this worker' >&2 ;;")
+		s.line("*) echo 'berth: no seat taken: set BERTH_WORKER to the number of this worker, from 0 to %d' >&2 ;;", len(at)-1)
 		s.line("esac")
 	}
+	if readsOpenMP(p) {
+		s.cannotBindMemory(at)
+	}
 	return s.settings()
+}
+
+// exports sets variables in sh.
+func (s *sheet) exports(set []variable) {
+	for _, v := range set {
+		value := shellQuote(v.value)
+		if v.name == javaOptions { // others may be there already
+			value = `"${JAVA_TOOL_OPTIONS:+$JAVA_TOOL_OPTIONS }` + v.value + `"`
+		}
+		s.line("export %s=%s", v.name, value)
+	}
 }
 
 // shellQuote writes a word that sh takes as it is (POSIX.1-2017, shell command

@@ -1,8 +1,9 @@
 package emit
 
 import (
+	"strconv"
+
 	"berth/advisor"
-	"berth/profiles"
 )
 
 // gunicorn is a configuration file of the Python web server
@@ -16,58 +17,52 @@ func (gunicorn) About() string {
 
 func (gunicorn) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.title(p)
+	s.pythonTitle(p)
 	s.notPython(p)
-	w := p.Workers
-	s.line("workers = %d", w.Processes)
+	workers, at := p.Workers.Processes, places(p)
+	if p.Workers.EventLoops > 0 {
+		workers, at = p.Workers.EventLoops, loopPlaces(p)
+	}
+	s.cannotSeatThreads(at)
+	s.cannotBindMemory(at)
+	flight := inFlightEach(p, workers)
+	if flight > 0 {
+		s.cannot("%d tasks in flight in each worker: bound them in the application with a semaphore of BERTH_IN_FLIGHT (uvicorn's limit_concurrency refuses instead of queueing)", flight)
+		s.comment("With uvicorn 0.30 or later the worker class is uvicorn_worker.UvicornWorker, of the package uvicorn-worker.")
+	}
+	if at != nil {
+		s.lines("import os\n\n")
+	}
+	s.line("workers = %d", workers)
+	below := belowPython(p)
+	environment := []string{pythonQuote(below.name + "=" + below.value)}
 	switch {
-	case w.EventLoops > 0:
+	case flight > 0:
 		s.line(`worker_class = "uvicorn.workers.UvicornWorker"`)
-		s.cannot("%d tasks in flight in each worker: bound them in the application with a semaphore (uvicorn's limit_concurrency refuses instead of queueing)", perProcess(w.InFlight, p))
-	case inner(p) > 1:
+		environment = append(environment, pythonQuote("BERTH_IN_FLIGHT="+strconv.Itoa(flight)))
+	case p.Workers.Threads > 1:
 		s.line(`worker_class = "gthread"`)
-		s.line("threads = %d", inner(p))
+		s.line("threads = %d", p.Workers.Threads)
 	default:
 		s.line(`worker_class = "sync"`)
 	}
-	var set []string
-	for _, v := range runtimeCounts(p) {
-		set = append(set, pythonQuote(v.name+"="+v.value))
-	}
-	if set != nil {
-		s.line("raw_env = %s", pythonList(set))
-	}
-	at := places(p)
+	s.line("raw_env = %s", pythonList(environment))
 	if at == nil {
 		return s.settings()
 	}
-	if hasThreadSeats(at) {
-		s.cannot("a seat for each thread: each worker has the CPUs of all its threads")
-	}
-	s.lines(`
-import os
-
-`)
-	s.pythonSeats(at)
+	s.lines("# The CPUs of each worker.\n")
+	s.line("SEATS = %s", seatList(at))
 	s.lines(`
 
 def pre_fork(server, worker):
-    # gunicorn replaces workers: a new one takes the seat that is free.
-    taken = {other.seat for other in server.WORKERS.values()}
-    free = [seat for seat in range(len(SEATS)) if seat not in taken]
-    worker.seat = free[0] if free else None
+    # gunicorn replaces workers, and on a reload has the old beside the new: each
+    # takes the seat that the fewest others have.
+    taken = [getattr(other, "seat", None) for other in server.WORKERS.values()]
+    worker.seat = min(range(len(SEATS)), key=taken.count)
 
 
 def post_fork(server, worker):
-    if worker.seat is not None:
-        os.sched_setaffinity(0, SEATS[worker.seat])
+    os.sched_setaffinity(0, SEATS[worker.seat])
 `)
 	return s.settings()
-}
-
-// notPython warns of counts that were made for another runtime.
-func (s *sheet) notPython(p *advisor.Plan) {
-	if p.Runtime != profiles.Python && p.Runtime != profiles.PythonFreeThreaded {
-		s.cannot("the GIL: the profile's runtime is %s, so the plan lets threads of a process run Python in parallel", p.Runtime)
-	}
 }

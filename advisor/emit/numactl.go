@@ -18,9 +18,10 @@ func (numactl) Emit(p *advisor.Plan) Settings {
 			out += " --membind=" + at.mems
 		}
 		return out + " --"
+	}, func(at []place) {
+		if allMems(at) != "" {
+			s.comment("--membind is strict: where a node may fill up, --preferred=NODE takes memory elsewhere then.")
+		}
 	})
-	if allMems(places(p)) != "" {
-		s.comment("--membind is strict: where a node may fill up, --preferred=NODE takes memory elsewhere then.")
-	}
 	return s.settings()
 }

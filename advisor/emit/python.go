@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"berth/advisor"
+	"berth/probe/cpuset"
+	"berth/profiles"
 )
 
 // The programs that multiprocessing, threadpool and asyncio fill in: @NAME@ is a
@@ -16,22 +18,39 @@ import (
 var programs embed.FS
 
 // program prints a Python program with the plan's figures in place.
-func (s *sheet) program(name string, figures map[string]string) {
+func (s *sheet) program(name string, p *advisor.Plan, figures map[string]string) {
 	text, err := programs.ReadFile("python/" + name)
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
-	var swap []string
+	swap := []string{"@BELOW@", belowPython(p).value}
 	for key, value := range figures {
 		swap = append(swap, "@"+key+"@", value)
 	}
 	s.lines(strings.NewReplacer(swap...).Replace(string(text)))
 }
 
-// pythonSeats prints the CPUs of each process.
-func (s *sheet) pythonSeats(at []place) {
-	s.lines("# The CPUs of each worker.\n")
-	s.line("SEATS = %s", seatList(at))
+// pythonTitle is a title that cannot be taken for a declaration of the file's
+// encoding, as "# transcoding: 2 processes" would be: the first one counts
+// (PEP 263).
+func (s *sheet) pythonTitle(p *advisor.Plan) {
+	s.lines("# coding: utf-8\n")
+	s.title(p)
+}
+
+// notPython warns of threads that were counted for another runtime. Event loops
+// are processes here.
+func (s *sheet) notPython(p *advisor.Plan) {
+	if p.Workers.Threads > 1 && p.Workers.EventLoops == 0 && p.Runtime != profiles.Python && p.Runtime != profiles.PythonFreeThreaded {
+		s.cannot("the GIL: the profile's runtime is %s, so the plan lets threads of a process run Python in parallel", p.Runtime)
+	}
+}
+
+// notAwaited says that blocking workers take the place of awaited tasks.
+func (s *sheet) notAwaited(p *advisor.Plan) {
+	if p.Workers.EventLoops > 0 {
+		s.cannot("%d tasks in flight: workers that block hold one each; --emit asyncio awaits them", p.Workers.InFlight)
+	}
 }
 
 // seatList is a list of sets of CPUs, one for each process; empty where they
@@ -39,10 +58,12 @@ func (s *sheet) pythonSeats(at []place) {
 func seatList(at []place) string {
 	var sets []string
 	for _, a := range at {
-		sets = append(sets, "{"+numbers(a.cpus, ", ")+"}")
+		sets = append(sets, pythonSet(a.cpus))
 	}
 	return pythonList(sets)
 }
+
+func pythonSet(cpus cpuset.Set) string { return "{" + numbers(cpus, ", ") + "}" }
 
 // pythonList folds a list at 100 columns.
 func pythonList(items []string) string {
@@ -78,21 +99,20 @@ func (multiprocessing) About() string { return "Python program that runs: proces
 
 func (multiprocessing) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.title(p)
+	s.pythonTitle(p)
 	s.notAwaited(p)
-	at := places(p)
-	if hasThreadSeats(at) {
-		s.cannot("a seat for each thread: each process has the CPUs of all its threads")
+	processes, threads, at := p.Workers.Processes, p.Workers.Threads, places(p)
+	if p.Workers.EventLoops > 0 {
+		processes, threads, at = p.Workers.EventLoops, 1, loopPlaces(p)
 	}
-	figures := map[string]string{"PROCESSES": strconv.Itoa(p.Workers.Processes), "THREADS": strconv.Itoa(p.Workers.Threads), "SEATS": seatList(at)}
-	switch {
-	case p.Workers.Inner > 1:
-		s.cannot("%d threads inside each task: the libraries that start them read OMP_NUM_THREADS", p.Workers.Inner)
-		s.program("processes.py", figures)
-	case p.Workers.Threads > 1 && p.Workers.EventLoops == 0:
-		s.program("processes_of_threads.py", figures)
-	default:
-		s.program("processes.py", figures)
+	s.cannotSeatThreads(at)
+	s.cannotBindMemory(at)
+	figures := map[string]string{"PROCESSES": strconv.Itoa(processes), "THREADS": strconv.Itoa(threads), "SEATS": seatList(at)}
+	s.notPython(p)
+	if threads > 1 {
+		s.program("processes_of_threads.py", p, figures)
+	} else {
+		s.program("processes.py", p, figures)
 	}
 	return s.settings()
 }
@@ -107,30 +127,26 @@ func (threadpool) About() string {
 
 func (threadpool) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.title(p)
+	s.pythonTitle(p)
 	s.notPython(p)
 	s.notAwaited(p)
+	at := places(p)
 	if p.Workers.Processes > 1 {
-		s.cannot("%d processes: this is one of them, and the others are started beside it; --emit multiprocessing starts all", p.Workers.Processes)
+		s.cannot("%d processes and their seats: this is one of them; --emit multiprocessing starts all", p.Workers.Processes)
+		at = nil
 	}
+	s.cannotBindMemory(at)
 	var sets []string
-	for _, a := range places(p)[:min(1, len(places(p)))] {
+	for _, a := range at {
 		if a.threads == nil {
-			sets = append(sets, "{"+numbers(a.cpus, ", ")+"}")
+			sets = append(sets, pythonSet(a.cpus))
 		}
 		for _, t := range a.threads {
-			sets = append(sets, "{"+numbers(t, ", ")+"}")
+			sets = append(sets, pythonSet(t))
 		}
 	}
-	s.program("threads.py", map[string]string{"THREADS": strconv.Itoa(inner(p)), "SEATS": pythonList(sets)})
+	s.program("threads.py", p, map[string]string{"THREADS": strconv.Itoa(p.Workers.Threads), "SEATS": pythonList(sets)})
 	return s.settings()
-}
-
-// notAwaited says that blocking workers take the place of awaited tasks.
-func (s *sheet) notAwaited(p *advisor.Plan) {
-	if p.Workers.EventLoops > 0 {
-		s.cannot("%d tasks in flight: workers that block hold one each; --emit asyncio awaits them", p.Workers.InFlight)
-	}
 }
 
 // asyncio is a Python program of event loops.
@@ -143,18 +159,15 @@ func (asyncio) About() string {
 
 func (asyncio) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.title(p)
-	loops, flight := p.Workers.EventLoops, p.Workers.InFlight
+	s.pythonTitle(p)
+	loops, flight, at := p.Workers.EventLoops, p.Workers.InFlight, places(p)
 	if loops == 0 {
-		loops, flight = p.Workers.Processes, p.Workers.Processes*inner(p)
+		loops, flight = p.Workers.Processes, p.Workers.Processes*p.Workers.Threads
 		s.cannot("the model %s: the plan is for waits that block, and here each must be awaited", p.Workers.Model)
+	} else {
+		at = loopPlaces(p)
 	}
-	at := places(p)
-	if p.Workers.Processes != loops && at != nil {
-		s.cannot("the seats of %d loops in one process: Python runs one loop at a time in a process, so each loop is one here", loops)
-		at = nil
-	}
-	s.program("loops.py", map[string]string{"PROCESSES": strconv.Itoa(loops), "SEATS": seatList(at),
-		"IN_FLIGHT": fmt.Sprint(max(1, (flight+loops-1)/max(loops, 1)))})
+	s.cannotBindMemory(at)
+	s.program("loops.py", p, map[string]string{"PROCESSES": strconv.Itoa(loops), "SEATS": seatList(at), "IN_FLIGHT": fmt.Sprint(flight)})
 	return s.settings()
 }

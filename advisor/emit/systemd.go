@@ -2,9 +2,9 @@ package emit
 
 import (
 	"math"
-	"strconv"
 
 	"berth/advisor"
+	"berth/profiles"
 )
 
 // systemd is a drop-in for a service (systemd.exec(5),
@@ -19,7 +19,7 @@ func (systemd) About() string {
 func (systemd) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
 	s.title(p)
-	s.comment("/etc/systemd/system/%s.service.d/berth.conf; systemctl daemon-reload takes it.", plainName(p.Profile))
+	s.comment("/etc/systemd/system/%s.service.d/berth.conf; systemctl daemon-reload and a restart of the service take it.", plainName(p.Profile))
 	s.line("[Service]")
 	at := places(p)
 	if at != nil {
@@ -28,19 +28,32 @@ func (systemd) Emit(p *advisor.Plan) Settings {
 			s.line("NUMAPolicy=bind")
 			s.line("NUMAMask=%s", mems)
 		}
-		if len(at) > 1 || hasThreadSeats(at) {
+		if len(at) > 1 || hasThreadSeats(at) && p.Runtime != profiles.OpenMP {
 			s.cannot("which process or thread sits on which of these CPUs: a service has one mask")
 		}
 	}
 	if q := quota(p); q > 0 {
-		s.line("CPUQuota=%s%%", strconv.FormatFloat(math.Round(q*1e4)/100, 'f', -1, 64))
+		percent := math.Ceil(q*100 - 1e-6) // older versions take no fractions
+		s.line("CPUQuota=%d%%", int64(percent))
 	}
 	if p.MemoryMiB != nil {
 		s.line("MemoryMax=%dM", int64(math.Ceil(*p.MemoryMiB)))
 	}
-	for _, v := range counts(p) {
+	for _, v := range s.oneEnvironment(p) {
 		s.line("Environment=%s=%s", v.name, v.value)
 	}
 	s.cannot("the number of workers: the program takes it from BERTH_PROCESSES, BERTH_THREADS or its own settings")
 	return s.settings()
+}
+
+// oneEnvironment is for tools that start one process on the CPUs of all.
+func (s *sheet) oneEnvironment(p *advisor.Plan) []variable {
+	if p.Runtime == profiles.Java {
+		s.comment("%s of your own is replaced by this one: write both into it.", javaOptions)
+	}
+	out := starterCounts(p)
+	if p.Workers.Processes == 1 {
+		out = append(out, withinMask(p)...)
+	}
+	return out
 }

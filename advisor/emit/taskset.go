@@ -10,9 +10,6 @@ func (taskset) About() string { return "sh script that starts the workers by tas
 
 func (taskset) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.launcher(p, func(at place) string { return "taskset -c " + at.cpus.String() })
-	if mems := allMems(places(p)); mems != "" {
-		s.cannot("memory on the node beside each seat (%s): without a policy the kernel takes it from there while it has any; --emit numactl binds it", mems)
-	}
+	s.launcher(p, func(at place) string { return "taskset -c " + at.cpus.String() }, s.cannotBindMemory)
 	return s.settings()
 }

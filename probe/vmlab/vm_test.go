@@ -19,6 +19,7 @@ type guest struct {
 	cpu    string // QEMU's -cpu and what else shapes the machine
 	append string // to the kernel's command line
 	steps  string // see package init
+	tests  bool   // take the tests of package affinity along, as /tests
 }
 
 // cacheDir is where setup left the kernels.
@@ -83,7 +84,8 @@ func tail(text string) string {
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
 
-// pack builds berth and init for the guest and packs them as its first files.
+// pack builds berth, init and what else the guest needs and packs them as its
+// first files.
 func pack(t *testing.T, g guest) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -91,8 +93,15 @@ func pack(t *testing.T, g guest) string {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, pkg := range map[string]string{"init": "berth/probe/vmlab/init", "berth": "berth/cmd/berth"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(root, name), pkg)
+	files := "steps\n"
+	builds := [][]string{{"init", "build", "berth/probe/vmlab/init"}, {"berth", "build", "berth/cmd/berth"}}
+	if g.tests {
+		builds = append(builds, []string{"tests", "test", "-c", "berth/affinity"})
+	}
+	for _, b := range builds {
+		name, how, pkg := b[0], b[1:len(b)-1], b[len(b)-1]
+		files += name + "\n"
+		build := exec.Command("go", append(how, "-o", filepath.Join(root, name), pkg)...)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+g.arch)
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", pkg, err, out)
@@ -104,7 +113,7 @@ func pack(t *testing.T, g guest) string {
 	initrd := filepath.Join(dir, "initrd")
 	cpio := exec.Command("cpio", "--quiet", "-o", "-H", "newc")
 	cpio.Dir = root
-	cpio.Stdin = strings.NewReader("init\nberth\nsteps\n")
+	cpio.Stdin = strings.NewReader(files)
 	var archive, messages bytes.Buffer
 	cpio.Stdout, cpio.Stderr = &archive, &messages
 	if err := cpio.Run(); err != nil {

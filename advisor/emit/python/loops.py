@@ -2,8 +2,11 @@ import asyncio
 import multiprocessing
 import os
 
-PROCESSES = @PROCESSES@
-IN_FLIGHT = @IN_FLIGHT@  # tasks at a time in each loop
+# The libraries below Python read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "@BELOW@")
+
+PROCESSES = @PROCESSES@  # a loop in each
+IN_FLIGHT = @IN_FLIGHT@  # tasks at a time, in all loops together
 # The CPUs of each process; empty: not pinned.
 SEATS = @SEATS@
 
@@ -14,8 +17,8 @@ async def work(item):
     return item * item
 
 
-async def loop(items):
-    """At most IN_FLIGHT tasks exist at a time, however many items there are."""
+async def loop(items, at_a_time):
+    """At most so many tasks exist at a time, however many items there are."""
     items = iter(items)
     results = []
 
@@ -23,21 +26,23 @@ async def loop(items):
         for item in items:
             results.append(await work(item))
 
-    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(worker() for _ in range(at_a_time)))
     return results
 
 
-def process(worker, items):
+def process(n, items):
     if SEATS:
-        os.sched_setaffinity(0, SEATS[worker])
-    return asyncio.run(loop(items))
+        os.sched_setaffinity(0, SEATS[n])
+    return asyncio.run(loop(items, IN_FLIGHT // PROCESSES + (n < IN_FLIGHT % PROCESSES)))
 
 
 def main(items):
+    """Return the results, in the order in which the tasks of each loop end."""
+    missing = set().union(*SEATS) - os.sched_getaffinity(0)
+    if missing:
+        raise RuntimeError(f"CPUs {sorted(missing)} of the plan are not allowed here")
     items = list(items)
     shares = [(n, items[n::PROCESSES]) for n in range(PROCESSES)]
-    if PROCESSES == 1:
-        return process(*shares[0])
     with multiprocessing.Pool(PROCESSES, maxtasksperchild=1) as pool:
         return [result for share in pool.starmap(process, shares, chunksize=1) for result in share]
 

@@ -1,6 +1,9 @@
 import multiprocessing
 import os
 
+# The libraries below Python read it when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "@BELOW@")
+
 PROCESSES = @PROCESSES@
 # The CPUs of each process; empty: not pinned.
 SEATS = @SEATS@
@@ -21,6 +24,10 @@ def sit(started):
 
 
 def main(items):
+    """Yield results as tasks end."""
+    missing = set().union(*SEATS) - os.sched_getaffinity(0)
+    if missing:
+        raise RuntimeError(f"CPUs {sorted(missing)} of the plan are not allowed here")
     started = multiprocessing.Value("i", 0)
     with multiprocessing.Pool(PROCESSES, sit, (started,)) as pool:
         yield from pool.imap_unordered(work, items)

@@ -2,10 +2,10 @@
 // reads, takes the steps listed in /steps, prints their output between markers
 // and switches the machine off.
 //
-// A step is a line of words: write FILE TEXT | mkdir DIR | facts |
-// run NAME [in DIR] [apart] [on LIST] PROGRAM ARGUMENTS, where "in" starts the
-// program in a control group, "apart" in a cgroup namespace of its own and "on"
-// bound to CPUs.
+// A step is a line of words: write FILE TEXT | mkdir DIR | give FILE USER | facts |
+// show NAME FILE | run NAME [in DIR] [apart] [as USER] [on LIST] PROGRAM ARGUMENTS,
+// where "give" gives a file to a user, by number, "in" starts the program in a
+// control group, "apart" in a cgroup namespace of its own and "on" bound to CPUs.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -52,8 +53,18 @@ func step(words []string) error {
 		return os.WriteFile(words[1], []byte(strings.Join(words[2:], " ")), 0o644)
 	case words[0] == "mkdir" && len(words) == 2:
 		return os.MkdirAll(words[1], 0o755)
+	case words[0] == "give" && len(words) == 3:
+		user, err := strconv.Atoi(words[2])
+		if err != nil {
+			return err
+		}
+		return os.Chown(words[1], user, user)
 	case words[0] == "facts":
 		return facts()
+	case words[0] == "show" && len(words) == 3:
+		text, err := os.ReadFile(words[2])
+		fmt.Printf("\nlab: begin %s\n%s\nlab: end %[1]s\n", words[1], text)
+		return err
 	case words[0] == "run" && len(words) > 2:
 		return start(words[1], words[2:])
 	}
@@ -77,6 +88,14 @@ func start(name string, words []string) error {
 		case "apart":
 			attr.Unshareflags = unix.CLONE_NEWCGROUP
 			words = words[1:]
+			continue
+		case "as":
+			user, err := strconv.ParseUint(words[1], 10, 32)
+			if err != nil {
+				return err
+			}
+			attr.Credential = &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}
+			words = words[2:]
 			continue
 		case "on":
 			set, err := cpuset.Parse(words[1])
