@@ -22,16 +22,31 @@ import (
 // Got, and the thread stays where it was. Other errors wrap the kernel's:
 // unix.ESRCH for a thread that is gone, unix.EPERM for another user's.
 func Set(tid int, want cpuset.Set) (got cpuset.Set, err error) {
+	return new(seater).set(tid, want)
+}
+
+// seater seats many threads. Many get the same seat, so that a set is converted
+// once as long as it is the same.
+type seater struct {
+	read probe.Masks
+	want cpuset.Set
+	mask unix.CPUSetDynamic // of want
+}
+
+func (s *seater) set(tid int, want cpuset.Set) (got cpuset.Set, err error) {
 	if want.IsEmpty() {
 		return cpuset.Set{}, errors.New("seat a thread: the set of CPUs is empty")
 	}
-	if err := unix.SchedSetaffinityDynamic(tid, want.Unix()); err != nil {
+	if !want.Equal(s.want) {
+		s.want, s.mask = want, want.Unix()
+	}
+	if err := unix.SchedSetaffinityDynamic(tid, s.mask); err != nil {
 		if err == unix.EINVAL {
 			return cpuset.Set{}, trimmed(tid, want, cpuset.Set{})
 		}
 		return cpuset.Set{}, fmt.Errorf("sched_setaffinity of thread %d to %s: %w", tid, want, err)
 	}
-	got, err = probe.Affinity(tid)
+	got, err = s.read.Affinity(tid)
 	if err != nil {
 		return cpuset.Set{}, err
 	}

@@ -41,7 +41,10 @@ type Pinner struct {
 	// Strangers counts those that had a thread's number and got their mask back.
 	Strangers int
 
-	held map[int]*pinning
+	held    map[int]*pinning
+	before  probe.Masks
+	seater  seater
+	refused int // the process that was last said not to be ours
 }
 
 // Pinned is one thread and its seat.
@@ -55,7 +58,14 @@ type Pinned struct {
 // pinning is a process whose threads are being seated.
 type pinning struct {
 	*tasks.Held
-	done map[int]bool
+	tids []int // as last listed, ascending
+	done []int // those of them that were looked at before
+}
+
+// list lists the threads anew.
+func (p *pinning) list() (err error) {
+	p.tids, err = p.TIDs(p.tids[:0])
+	return err
 }
 
 // Process seats all threads of a process, those too that are born meanwhile. A
@@ -68,26 +78,58 @@ func (p *Pinner) Process(ctx context.Context, pid int) error {
 		if err != nil {
 			return err
 		}
-		at = &pinning{h, map[int]bool{}}
+		at = &pinning{Held: h}
 		if p.held == nil {
 			p.held = map[int]*pinning{}
 		}
 		p.held[pid] = at
 	}
-	// Each round finds those that were born in the one before: fewer each time,
-	// for a thread born of a seated one has its seat.
+	if err := p.settle(ctx, at); !errors.Is(err, tasks.ErrGone) {
+		return err
+	}
+	return nil
+}
+
+// settle seats those threads of a process that have no seat, until there are
+// none. Each round finds those that were born in the one before: fewer each
+// time, for a thread born of a seated one has its seat.
+func (p *Pinner) settle(ctx context.Context, at *pinning) error {
+	born := newest()
+	if err := at.list(); err != nil {
+		return err
+	}
 	for {
-		n, err := p.round(at)
-		if errors.Is(err, tasks.ErrGone) {
-			return nil
-		}
-		if err != nil || n == 0 {
+		found, err := p.round(at)
+		if err != nil || found == nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		at.done = append(at.done[:0], at.tids...)
+		before := born
+		if born = newest(); born >= 0 && born == before {
+			return nil // nobody was born: no thread without a seat, and no stranger
+		}
+		err = at.list()
+		at.done = slices.DeleteFunc(at.done, func(tid int) bool {
+			_, there := slices.BinarySearch(at.tids, tid)
+			return !there // the number may come back
+		})
+		if !p.DryRun {
+			p.sendBack(at, found)
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 	}
+}
+
+// newest is the number that was given out last in this PID namespace, of a
+// process or thread in it or in one below; -1 where that cannot be read.
+func newest() int {
+	load, err := tasks.Proc("").LoadAvg()
+	if err != nil {
+		return -1
+	}
+	return load.Newest
 }
 
 // Close lets go of the processes.
@@ -101,7 +143,7 @@ func (p *Pinner) Close() {
 // Follow seats the threads that are born later, until all processes have ended
 // or ctx is done, and returns ctx's error then.
 func (p *Pinner) Follow(ctx context.Context) error {
-	newest := 0
+	born := 0
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for idle := 0; len(p.held) > 0; idle++ {
@@ -110,52 +152,45 @@ func (p *Pinner) Follow(ctx context.Context) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
-		// The number that was given out last tells whether anything was born, in
-		// this PID namespace; another's births are looked for once a second.
-		load, err := tasks.Proc("").LoadAvg()
-		if err == nil && load.Newest == newest && idle < 50 {
+		if now := newest(); now < 0 || now != born || idle >= 50 {
+			born, idle = now, 0
+		} else {
 			continue
 		}
-		newest, idle = load.Newest, 0
 		for pid, at := range p.held {
-			for {
-				n, err := p.round(at)
-				if errors.Is(err, tasks.ErrGone) {
-					at.Close()
-					delete(p.held, pid)
-					break
-				}
-				if err != nil {
-					return err
-				}
-				if n == 0 {
-					break
-				}
+			err := p.settle(ctx, at)
+			if errors.Is(err, tasks.ErrGone) {
+				at.Close()
+				delete(p.held, pid)
+			} else if err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// round seats those threads of a process that have no seat yet, and returns how
-// many it found.
-func (p *Pinner) round(at *pinning) (int, error) {
-	tids, err := at.TIDs(nil)
-	if err != nil {
-		return 0, err
-	}
+// attempt is a thread on the way to its seat.
+type attempt struct {
+	Pinned
+	err error
+}
+
+// round seats those of the threads last listed that were not looked at before,
+// and returns them; nil: there are none.
+func (p *Pinner) round(at *pinning) ([]attempt, error) {
 	now, err := sinceBoot()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	tids = slices.DeleteFunc(tids, func(tid int) bool { return at.done[tid] })
-	if len(tids) == 0 {
-		return 0, nil
-	}
-	found := make([]Pinned, 0, len(tids))
-	for _, tid := range tids {
-		at.done[tid] = true
-		t := Pinned{PID: at.PID, TID: tid}
+	found := make([]attempt, 0, max(0, len(at.tids)-len(at.done)))
+	looked := false
+	for _, tid := range at.tids {
+		if _, old := slices.BinarySearch(at.done, tid); old {
+			continue
+		}
+		looked = true
+		t := attempt{Pinned: Pinned{PID: at.PID, TID: tid}}
 		if p.Names {
 			if t.Name, err = at.Name(tid); err != nil {
 				continue
@@ -164,29 +199,52 @@ func (p *Pinner) round(at *pinning) (int, error) {
 		if t.Asked = p.Seat(at.PID, tid, t.Name); t.Asked.IsEmpty() {
 			continue
 		}
-		if t.Before, err = probe.Affinity(tid); err != nil {
-			if !errors.Is(err, unix.ESRCH) {
-				p.Failed = append(p.Failed, err)
+		if t.Before, t.err = p.before.Affinity(tid); !p.fails(&t) {
+			found = append(found, t)
+		}
+	}
+	if !looked {
+		return nil, nil
+	}
+	if !p.DryRun {
+		if p.Undo != nil && len(found) > 0 {
+			if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: grouped(found)}); err != nil {
+				return nil, err
 			}
-			continue
 		}
-		found = append(found, t)
-	}
-	if p.DryRun {
-		p.Threads = append(p.Threads, found...)
-		return len(tids), nil
-	}
-	if p.Undo != nil && len(found) > 0 {
-		if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: grouped(found)}); err != nil {
-			return 0, err
+		for i := range found {
+			found[i].Set, found[i].err = p.seater.set(found[i].TID, found[i].Asked)
 		}
 	}
-	p.seat(found)
-	return len(tids), p.sendBack(at, found)
+	p.Threads = slices.Grow(p.Threads, len(found))
+	for i := range found {
+		if t := &found[i]; !p.fails(t) || !t.Set.IsEmpty() {
+			p.Threads = append(p.Threads, t.Pinned)
+		}
+	}
+	return found, nil
+}
+
+// fails takes note of what a thread could not be given. That it ended is none
+// of it.
+func (p *Pinner) fails(t *attempt) bool {
+	switch {
+	case t.err == nil:
+		return false
+	case errors.Is(t.err, unix.ESRCH):
+	case errors.Is(t.err, unix.EPERM):
+		if p.refused != t.PID { // said once
+			p.refused = t.PID
+			p.Failed = append(p.Failed, fmt.Errorf("process %d is another user's: its owner or root can seat it: %w", t.PID, t.err))
+		}
+	default:
+		p.Failed = append(p.Failed, fmt.Errorf("thread %d of process %d: %w", t.TID, t.PID, t.err))
+	}
+	return true
 }
 
 // grouped puts threads with the same masks before and after together.
-func grouped(found []Pinned) []UndoSeat {
+func grouped(found []attempt) []UndoSeat {
 	type masks struct{ before, after string }
 	place := map[masks]int{}
 	var out []UndoSeat
@@ -207,42 +265,13 @@ func grouped(found []Pinned) []UndoSeat {
 	return out
 }
 
-// seat changes and reads back.
-func (p *Pinner) seat(found []Pinned) {
-	refused := map[int]bool{} // processes that are not ours, each said once
-	for i := range found {
-		t := &found[i]
-		got, err := Set(t.TID, t.Asked)
-		t.Set = got
-		switch {
-		case err == nil || errors.Is(err, unix.ESRCH):
-		case errors.Is(err, unix.EPERM):
-			if !refused[t.PID] {
-				refused[t.PID] = true
-				p.Failed = append(p.Failed, fmt.Errorf("process %d is another user's: its owner or root can seat it: %w", t.PID, err))
-			}
-		default:
-			p.Failed = append(p.Failed, fmt.Errorf("thread %d of process %d: %w", t.TID, t.PID, err))
-		}
-		if err == nil || !got.IsEmpty() {
-			p.Threads = append(p.Threads, *t)
-		}
-	}
-}
-
 // sendBack gives strangers their masks back that came to have the number of one
 // of the threads.
-func (p *Pinner) sendBack(at *pinning, found []Pinned) error {
-	tids, err := at.TIDs(nil)
-	ended := errors.Is(err, tasks.ErrGone)
-	if err != nil && !ended {
-		return err
-	}
+func (p *Pinner) sendBack(at *pinning, found []attempt) {
 	for _, t := range found {
-		if _, there := slices.BinarySearch(tids, t.TID); there {
+		if _, there := slices.BinarySearch(at.tids, t.TID); there {
 			continue
 		}
-		delete(at.done, t.TID) // its number may come back to this process
 		now, err := probe.Affinity(t.TID)
 		if err != nil || !now.Equal(t.Asked) || t.Before.Equal(t.Asked) {
 			continue
@@ -251,13 +280,7 @@ func (p *Pinner) sendBack(at *pinning, found []Pinned) error {
 			p.Strangers++
 		}
 	}
-	if ended {
-		return about(at.PID)
-	}
-	return nil
 }
-
-func about(pid int) error { return fmt.Errorf("process %d: %w", pid, tasks.ErrGone) }
 
 // Receipt says where the processes' threads sit now, and what each has used
 // since it was born.

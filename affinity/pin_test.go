@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func crowd(n int) {
+	debug.SetMaxThreads(2*n + 10000)
 	started := make(chan bool)
 	for i := range n {
 		go func() {
@@ -60,7 +62,7 @@ func crowd(n int) {
 
 // program starts this test binary with so many threads and returns when they
 // are there.
-func program(t *testing.T, threads int, env ...string) (pid int, more *bufio.Reader) {
+func program(t testing.TB, threads int, env ...string) (pid int, more *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(append(os.Environ(), "BERTH_THREADS="+strconv.Itoa(threads)), env...)

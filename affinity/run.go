@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/probe/cgroup"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 	"berth/probe/tasks"
@@ -48,6 +49,9 @@ type Run struct {
 	// process's group, and so gets those that the terminal sends by itself;
 	// several have a group each.
 	Signals <-chan os.Signal
+	// Group, if any, is the control group that they are born in. It is the
+	// caller's to remove.
+	Group *Group
 	// Log is told, in a sentence each, what a user should know at once.
 	Log func(string)
 }
@@ -94,13 +98,15 @@ type supervisor struct {
 	launcher *Launcher
 	sampler  *tasks.Sampler
 	before   tasks.SystemStat
-	receipt  *Receipt
-	alive    []int       // places of workers that run
-	owner    map[int]int // worker of each process that was seen
-	seated   map[thread]*seated
-	births   []int // threads seen, by worker
-	halted   map[int]bool
-	stopping *time.Timer // runs out when those that are left are to be killed
+	// throttled is what quotas had done to this process's groups before.
+	throttled cgroup.Throttling
+	receipt   *Receipt
+	alive     []int       // places of workers that run
+	owner     map[int]int // worker of each process that was seen
+	seated    map[thread]*seated
+	births    []int // threads seen, by worker
+	halted    map[int]bool
+	stopping  *time.Timer // runs out when those that are left are to be killed
 }
 
 func (s *supervisor) log(format string, args ...any) {
@@ -114,6 +120,7 @@ func (s *supervisor) start() error {
 	if s.launcher, err = NewLauncher(); err != nil {
 		return err
 	}
+	s.throttled, _ = cgroup.ThrottlingOf(0) // without it, throttling is unknown
 	if s.Watch {
 		s.sampler = tasks.NewSampler("", tasks.Options{Children: true, FromBirth: true})
 		s.before, _ = tasks.Proc("").SystemStat() // without it, noise is unknown
@@ -138,7 +145,11 @@ func (s *supervisor) startWorker(i int) error {
 	if s.KillOnDeath {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
-	trim, err := s.launcher.Start(cmd, w.Seat)
+	start := s.launcher.Start
+	if s.Group != nil {
+		start = func(cmd *exec.Cmd, seat Seat) (*Trimmed, error) { return s.Group.Start(s.launcher, cmd, seat) }
+	}
+	trim, err := start(cmd, w.Seat)
 	if err != nil {
 		return err
 	}
@@ -412,11 +423,26 @@ func (s *supervisor) close() {
 		r.Command = s.Workers[0].Command.Args
 	}
 	r.Verdict = Measured
+	r.ThrottledMS = s.throttling()
 	if s.sampler != nil {
 		s.account(elapsed)
 		s.sampler.Close()
 	}
 	r.Kept = len(r.Broken) == 0
+}
+
+// throttling is how long quotas stopped the workers' group, in milliseconds;
+// nil where that cannot be read.
+func (s *supervisor) throttling() *float64 {
+	if s.Group != nil {
+		return ms(s.Group.Throttled())
+	}
+	now, err := cgroup.ThrottlingOf(0)
+	if err != nil {
+		return nil
+	}
+	stopped := now.Since(s.throttled)
+	return &stopped.MS
 }
 
 func (s *supervisor) account(elapsed time.Duration) {

@@ -41,6 +41,12 @@ func codes(r *Receipt) []string {
 	return out
 }
 
+// kept reports that every seat was kept; that other programs of the machine
+// squeezed a worker is none of the test's concern.
+func kept(r *Receipt) bool {
+	return !slices.ContainsFunc(r.Broken, func(v Violation) bool { return v.Code != SqueezedOut })
+}
+
 // Where each worker sat is asked of the worker itself.
 func TestRunSeatsWorkers(t *testing.T) {
 	all := allowed(t)
@@ -58,7 +64,7 @@ func TestRunSeatsWorkers(t *testing.T) {
 			t.Errorf("worker %d says %q, want %q", i, out[i], want)
 		}
 	}
-	if !got.Kept || got.Status != 0 || len(got.Workers) != 3 || got.Schema != ReceiptSchema {
+	if !kept(got) || got.Status != 0 || len(got.Workers) != 3 || got.Schema != ReceiptSchema {
 		t.Errorf("%+v", got)
 	}
 	for i, w := range got.Workers {
@@ -157,8 +163,9 @@ func TestRunMoved(t *testing.T) {
 	if got.Kept || !slices.Contains(codes(got), SeatMoved) {
 		t.Errorf("%+v", got.Broken)
 	}
-	if !strings.Contains(got.Broken[0].Message, "was to sit on "+one(all.First()).String()+" and sits on "+one(all.Last()).String()) {
-		t.Errorf("%s", got.Broken[0].Message)
+	want := "was to sit on " + one(all.First()).String() + " and sits on " + one(all.Last()).String()
+	if !slices.ContainsFunc(got.Broken, func(v Violation) bool { return strings.Contains(v.Message, want) }) {
+		t.Errorf("nothing %s: %+v", want, got.Broken)
 	}
 }
 
@@ -226,7 +233,7 @@ for t in n: t.join()
 		w.Threads = append(w.Threads, Seat{Thread: &i, CPUs: s})
 	}
 	got := do(t, &Run{Watch: true, Workers: []Worker{w}})
-	if !got.Each || !got.Kept {
+	if !got.Each || !kept(got) {
 		t.Errorf("each %v, kept %v: %+v", got.Each, got.Kept, got.Broken)
 	}
 	for i, s := range []cpuset.Set{last, first, last} { // after the first thread, Python's own

@@ -134,6 +134,24 @@ func numbers(s cpuset.Set, separator string) string {
 	return strings.Join(out, separator)
 }
 
+// Environment is what one process of a plan, counted from 0, needs in its
+// environment for its runtime to agree with the plan, as NAME=VALUE: counts, and
+// for OpenMP the places of its threads. It is what the target env makes a shell
+// export.
+func Environment(p *advisor.Plan, worker int) []string {
+	set := counts(p)
+	if at := places(p); at != nil && readsOpenMP(p) {
+		set = append(set, seatVariables(p, at[worker])...)
+	} else {
+		set = append(set, withinMask(p)...)
+	}
+	out := make([]string, len(set))
+	for i, v := range set {
+		out[i] = v.name + "=" + v.value
+	}
+	return out
+}
+
 func (env) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
 	s.title(p)

@@ -407,8 +407,10 @@ func (o *pinOptions) runUndo(cmd *cobra.Command) error {
 	if len(done.Failed) > 0 {
 		return &statusError{1, nil}
 	}
-	if dir, err := stateDir(); err == nil && filepath.Dir(o.undo) == dir {
-		_ = os.Remove(o.undo) // berth's own, and done with
+	if dir, err := stateDir(); err == nil {
+		if name, err := filepath.Abs(o.undo); err == nil && filepath.Dir(name) == dir {
+			_ = os.Remove(name) // berth's own, and done with
+		}
 	}
 	return nil
 }

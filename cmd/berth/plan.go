@@ -93,7 +93,15 @@ func planHeadline(plan *advisor.Plan) string {
 	case advisor.PerCPU:
 		line += ", one per CPU, on " + cpus
 	case advisor.PerGroup:
-		line += ", each process on CPUs of its own, on " + cpus
+		n := 0
+		for _, s := range plan.Placement.Seats {
+			n += s.CPUs.Len()
+		}
+		if n > plan.Placement.CPUs.Len() {
+			line += ", each process within a group of CPUs, on " + cpus
+		} else {
+			line += ", each process on CPUs of its own, on " + cpus
+		}
 	default:
 		line += ", not pinned, on any of " + cpus
 	}

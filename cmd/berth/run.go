@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +22,11 @@ import (
 	"golang.org/x/term"
 
 	"berth/advisor"
+	"berth/advisor/emit"
 	"berth/affinity"
+	"berth/probe"
+	"berth/probe/cpuset"
+	"berth/profiles"
 )
 
 type runOptions struct {
@@ -35,13 +41,17 @@ type runOptions struct {
 	onFailure     choice
 	onDeath       choice
 	prefix        bool
+	group         bool
+	quota         string
+	env           choice
+	agree         *advisor.Plan // what the runtime is told of; nil: nothing
 	program       []string
 	seats         []affinity.Seat
 	threads       [][]affinity.Seat
 }
 
 func newRunCmd() *cobra.Command {
-	o := &runOptions{onFailure: choice{"stop", []string{"stop", "continue"}}, onDeath: choice{"kill", []string{"kill", "leave"}}}
+	o := &runOptions{env: choice{"", []string{"openmp", "go", "java", "python", "plan"}}, onFailure: choice{"stop", []string{"stop", "continue"}}, onDeath: choice{"kill", []string{"kill", "leave"}}}
 	cmd := &cobra.Command{
 		Use:   "run [flags] [--] PROGRAM [ARG...]",
 		Short: "Start a program, or several workers of it, seated on CPUs",
@@ -81,12 +91,16 @@ it is not there; 2 for a mistake in the flags.`,
 	flags.StringVar(&o.memory, "mem", "", "memory `POLICY`: bind, preferred, interleave or weighted with :NODES, or local, default")
 	flags.StringVar(&o.class, "sched", "", "scheduling `CLASS`: other, batch, idle, fifo:PRIORITY, rr:PRIORITY")
 	flags.IntVar(&o.nice, "nice", 0, "nice value, -20 to 19")
+	flags.Var(&o.env, "env", "set what a runtime needs to agree with its seat: OMP_*, GOMAXPROCS, JAVA_TOOL_OPTIONS …; plan: of the runtime that the plan names")
 	flags.Var(&o.receipt, "receipt", "say at the end what became of every seat: a table on standard error, or as JSON to `[=FILE]` (- is standard error)")
 	flags.Lookup("receipt").NoOptDefVal = asText
+	flags.BoolVar(&o.group, "new-cgroup", false, "start the workers in a control group of their own, with the CPUs of all seats; it is removed afterwards")
+	flags.StringVar(&o.quota, "quota", "", "with --new-cgroup: the time of so many `CPUS` in all (2.5)")
 	flags.BoolVar(&o.require, "require", false, "fail with status 125 where a seat cannot be had in full or was not kept")
 	flags.Var(&o.onFailure, "on-failure", "what becomes of the other workers when one fails")
 	flags.Var(&o.onDeath, "on-death", "what becomes of the workers if berth itself is killed")
 	flags.BoolVar(&o.prefix, "prefix", false, "begin each line of output with its worker's number")
+	must(cmd.RegisterFlagCompletionFunc("env", o.env.complete))
 	must(cmd.RegisterFlagCompletionFunc("on-failure", o.onFailure.complete))
 	must(cmd.RegisterFlagCompletionFunc("on-death", o.onDeath.complete))
 	return cmd
@@ -118,7 +132,7 @@ func (o *runOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return notStarted(o.program[0], err)
 	}
-	if len(o.seats) == 1 && !o.receipt.wanted() && !o.each && !o.require && !o.prefix {
+	if len(o.seats) == 1 && !o.receipt.wanted() && !o.each && !o.require && !o.prefix && !o.group {
 		return o.become(path)
 	}
 	return o.supervise(cmd, path)
@@ -149,18 +163,31 @@ func (o *runOptions) takeSeats(cmd *cobra.Command) error {
 		return usage("leave -n out, or plan for so many", "--workers and a plan both say how many workers there are")
 	case o.workers < 1:
 		return usage("give a number from 1", "--workers %d is not a number of workers", o.workers)
+	case o.quota != "" && !o.group:
+		return usage("give --new-cgroup too", "--quota is for a control group, and none is asked for")
+	case o.group && o.quota == "" && !byPlan && !o.seating.given(cmd):
+		return usage("give CPUs by -c or --place, or a --quota", "--new-cgroup limits nothing")
 	case o.each && !byPlan && !o.seating.given(cmd):
 		return usage("give the CPUs by -c or --place", "--each seats threads one by one, and no CPUs are given")
 	}
+	if o.quota != "" {
+		if q, err := strconv.ParseFloat(o.quota, 64); err != nil || !(q > 0 && q <= cpuset.Limit) {
+			return usage("a number of CPUs such as 2.5", "--quota %s is not a number of CPUs above 0", o.quota)
+		}
+	}
+	var plan *advisor.Plan
 	if byPlan {
-		plan, err := o.findPlan(cmd)
-		if err != nil {
+		var err error
+		if plan, err = o.findPlan(cmd); err != nil {
 			return err
 		}
 		if o.seats, o.threads, err = planned(plan); err != nil {
 			return usage("make the plan again", "%w", err)
 		}
 	} else if err := o.dealSeats(cmd); err != nil {
+		return err
+	}
+	if err := o.agreeWith(cmd, plan); err != nil {
 		return err
 	}
 	return o.dress(cmd)
@@ -249,9 +276,56 @@ func (o *runOptions) become(path string) error {
 	return &statusError{statusNoSeat, err}
 }
 
-// environment is what a worker gets: this process's, and where it sits.
+// environment is what a worker gets: this process's, where it sits, and what
+// its runtime needs to agree.
 func (o *runOptions) environment(seat affinity.Seat) []string {
-	return append(os.Environ(), "BERTH_WORKER="+strconv.Itoa(seat.Worker), "BERTH_CPUS="+seat.CPUs.String())
+	out := append(os.Environ(), "BERTH_WORKER="+strconv.Itoa(seat.Worker), "BERTH_CPUS="+seat.CPUs.String())
+	if o.agree == nil {
+		return out
+	}
+	const java = "JAVA_TOOL_OPTIONS="
+	for _, set := range emit.Environment(o.agree, seat.Worker) {
+		if had := os.Getenv(java[:len(java)-1]); had != "" && strings.HasPrefix(set, java) {
+			set = java + had + " " + strings.TrimPrefix(set, java)
+		}
+		out = append(out, set)
+	}
+	return out
+}
+
+// agreeWith makes the plan that --env tells a runtime of: that of --plan or
+// --profile, or the seats that the flags give.
+func (o *runOptions) agreeWith(cmd *cobra.Command, plan *advisor.Plan) error {
+	if o.env.value == "" {
+		return nil
+	}
+	if o.env.value == "plan" {
+		if plan == nil {
+			return usage("name the runtime: --env openmp, go, java or python", "--env plan needs a plan or a profile, which names its runtime")
+		}
+		o.agree = plan
+		return nil
+	}
+	var made advisor.Plan
+	if plan != nil {
+		made = *plan
+	} else {
+		m, err := (&machineFlags{}).probe(cmd, probe.Budget)
+		if err != nil {
+			return err
+		}
+		made.BudgetCPUs, made.Placement.CPUs = m.Limits.EffectiveCPUs, m.Topology.Allowed
+		made.Workers = advisor.Workers{Processes: len(o.seats), Threads: max(1, int(math.Ceil(made.BudgetCPUs/float64(len(o.seats)))))}
+		for _, s := range o.seats {
+			if !s.CPUs.IsEmpty() {
+				made.Workers.Threads = s.CPUs.Len()
+				made.Placement.Seats = append(made.Placement.Seats, advisor.Seat{Worker: s.Worker, CPUs: s.CPUs})
+			}
+		}
+	}
+	made.Runtime = profiles.Runtime(o.env.value)
+	o.agree = &made
+	return nil
 }
 
 func (o *runOptions) supervise(cmd *cobra.Command, path string) error {
@@ -271,6 +345,14 @@ func (o *runOptions) supervise(cmd *cobra.Command, path string) error {
 		Watch: o.receipt.wanted() || o.require || o.each, Strict: o.require, StopOnFailure: o.onFailure.value == "stop",
 		KillOnDeath: o.onDeath.value == "kill", Signals: signals,
 		Log: func(s string) { fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s\n", s) },
+	}
+	if o.group {
+		if run.Group, err = o.makeGroup(); err != nil {
+			return &statusError{statusNoSeat, err}
+		}
+		if run.Group.Trim != nil {
+			run.Log(run.Group.Trim.Error())
+		}
 	}
 	var output lineOutput
 	for i, seat := range o.seats {
@@ -295,6 +377,11 @@ func (o *runOptions) supervise(cmd *cobra.Command, path string) error {
 		run.Workers = append(run.Workers, w)
 	}
 	got, err := run.Do(ctx)
+	if run.Group != nil {
+		if left := run.Group.Remove(); left != nil {
+			run.Log(left.Error())
+		}
+	}
 	output.end()
 	got.Command = o.program // as it was given
 	if len(got.Workers) > 0 {
@@ -317,6 +404,23 @@ func (o *runOptions) supervise(cmd *cobra.Command, path string) error {
 		return &statusError{statusNoSeat, fmt.Errorf("a seat was not kept: %s", got.Broken[0].Message)}
 	}
 	return nil
+}
+
+// makeGroup makes the control group that --new-cgroup and --quota ask for.
+func (o *runOptions) makeGroup() (*affinity.Group, error) {
+	var cpus, mems cpuset.Set
+	for _, s := range o.seats {
+		if s.CPUs.IsEmpty() {
+			cpus = cpuset.Set{} // one that may sit anywhere needs them all
+			break
+		}
+		cpus = cpus.Union(s.CPUs)
+	}
+	quota := 0.0
+	if o.quota != "" {
+		quota, _ = strconv.ParseFloat(o.quota, 64) // it was checked
+	}
+	return affinity.NewGroup(cpus, mems, quota, 0)
 }
 
 // lineOutput keeps the lines of several workers whole and tells them apart.

@@ -4,15 +4,29 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"berth/affinity"
+	"berth/probe/cpuset"
 )
 
+// asBerth makes the test binary berth itself, for tests that start it.
+const asBerth = "BERTH_TEST_AS_BERTH"
+
+// raceEnabled: the race detector makes every command slow.
+var raceEnabled bool
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asBerth) != "" {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"berth": main})
 }
 
@@ -27,9 +41,22 @@ func TestScript(t *testing.T) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each command waits a second under -race
 			return nil
 		},
+		// cgroups: this process may make control groups.
+		Condition: func(name string) (bool, error) {
+			if name != "cgroups" {
+				return false, fmt.Errorf("there is no condition %q", name)
+			}
+			g, err := affinity.NewGroup(cpuset.Range(0, 0), cpuset.Set{}, 0, 0)
+			if err != nil {
+				return false, nil
+			}
+			return true, g.Remove()
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status":  status,
-			"replays": replays,
+			"status":   status,
+			"sleeping": sleeping,
+			"masks":    masks,
+			"replays":  replays,
 			// valid FILE: the file keeps to the schema that it names.
 			"valid": func(ts *testscript.TestScript, not bool, args []string) {
 				text := []byte(ts.ReadFile(args[0]))

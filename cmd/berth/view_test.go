@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"berth/advisor"
+	"berth/affinity"
 	"berth/probe"
 )
 
@@ -293,6 +294,7 @@ func TestSchemaNamesAll(t *testing.T) {
 	namesAll(t, "inspect", reflect.TypeFor[probe.Machine]())
 	namesAll(t, "plan", reflect.TypeFor[advisor.Plan]())
 	namesAll(t, "sweep", reflect.TypeFor[sweepDocument]())
+	namesAll(t, "receipt", reflect.TypeFor[affinity.Receipt]())
 }
 
 func namesAll(t *testing.T, schema string, document reflect.Type) {
