@@ -92,24 +92,25 @@ func (o *Occupancy) Noise() Noise {
 			ran[t.CPU] += t.OnCPU
 		}
 	}
-	var steal, other, all float64
-	stealKnown := len(ran) > 0
+	var steal, other, whole time.Duration
+	stealKnown := true
 	for c, own := range ran {
-		spent, ok := o.Spent[c]
-		if !ok || total(spent) == 0 {
+		spent := o.Spent[c]
+		all := total(spent)
+		if all == 0 {
 			return Noise{}
 		}
-		all++
-		steal += share(spent, max(spent.Steal, 0))
+		whole += all
+		steal += max(spent.Steal, 0)
 		stealKnown = stealKnown && spent.Steal >= 0
-		other += share(spent, spent.Busy()) - own
+		other += spent.Busy() - time.Duration(own*float64(all))
 	}
-	if all == 0 {
+	if whole == 0 {
 		return Noise{}
 	}
-	n := Noise{OtherBusyPct: new(100 * max(other, 0) / all)}
+	n := Noise{OtherBusyPct: percent(max(other, 0), whole)}
 	if stealKnown {
-		n.StealPct = new(100 * steal / all)
+		n.StealPct = percent(steal, whole)
 	}
 	return n
 }

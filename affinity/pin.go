@@ -99,24 +99,28 @@ func (p *Pinner) settle(ctx context.Context, at *pinning) error {
 		return err
 	}
 	for {
-		found, err := p.round(at)
-		if err != nil || found == nil {
+		from := len(p.Threads)
+		looked, err := p.round(at)
+		if err != nil || !looked {
 			return err
 		}
 		at.done = append(at.done[:0], at.tids...)
 		before := born
-		if born = newest(); born >= 0 && born == before {
-			return nil // nobody was born: no thread without a seat, and no stranger
+		if born = newest(); born < 0 || born != before {
+			err = at.list()
+			at.done = slices.DeleteFunc(at.done, func(tid int) bool {
+				_, there := slices.BinarySearch(at.tids, tid)
+				return !there // the number may come back
+			})
+			p.sendBack(at, p.Threads[from:])
+		} else {
+			looked = false // nobody was born: no thread without a seat, and no stranger
 		}
-		err = at.list()
-		at.done = slices.DeleteFunc(at.done, func(tid int) bool {
-			_, there := slices.BinarySearch(at.tids, tid)
-			return !there // the number may come back
-		})
 		if !p.DryRun {
-			p.sendBack(at, found)
+			failed := func(t Pinned) bool { return t.Set.IsEmpty() }
+			p.Threads = append(p.Threads[:from], slices.DeleteFunc(p.Threads[from:], failed)...)
 		}
-		if err := errors.Join(err, ctx.Err()); err != nil {
+		if err := errors.Join(err, ctx.Err()); err != nil || !looked {
 			return err
 		}
 	}
@@ -170,27 +174,22 @@ func (p *Pinner) Follow(ctx context.Context) error {
 	return nil
 }
 
-// attempt is a thread on the way to its seat.
-type attempt struct {
-	Pinned
-	err error
-}
-
 // round seats those of the threads last listed that were not looked at before,
-// and returns them; nil: there are none.
-func (p *Pinner) round(at *pinning) ([]attempt, error) {
+// adds them to Threads, with no Set where that failed, and reports whether there
+// were any.
+func (p *Pinner) round(at *pinning) (looked bool, err error) {
 	now, err := sinceBoot()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	found := make([]attempt, 0, max(0, len(at.tids)-len(at.done)))
-	looked := false
+	from := len(p.Threads)
+	p.Threads = slices.Grow(p.Threads, max(0, len(at.tids)-len(at.done)))
 	for _, tid := range at.tids {
 		if _, old := slices.BinarySearch(at.done, tid); old {
 			continue
 		}
 		looked = true
-		t := attempt{Pinned: Pinned{PID: at.PID, TID: tid}}
+		t := Pinned{PID: at.PID, TID: tid}
 		if p.Names {
 			if t.Name, err = at.Name(tid); err != nil {
 				continue
@@ -199,52 +198,48 @@ func (p *Pinner) round(at *pinning) ([]attempt, error) {
 		if t.Asked = p.Seat(at.PID, tid, t.Name); t.Asked.IsEmpty() {
 			continue
 		}
-		if t.Before, t.err = p.before.Affinity(tid); !p.fails(&t) {
-			found = append(found, t)
+		if t.Before, err = p.before.Affinity(tid); err != nil {
+			p.fails(&t, err)
+			continue
+		}
+		p.Threads = append(p.Threads, t)
+	}
+	found := p.Threads[from:]
+	if p.DryRun {
+		return looked, nil
+	}
+	if p.Undo != nil && len(found) > 0 {
+		if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: grouped(found)}); err != nil {
+			p.Threads = p.Threads[:from]
+			return looked, err
 		}
 	}
-	if !looked {
-		return nil, nil
-	}
-	if !p.DryRun {
-		if p.Undo != nil && len(found) > 0 {
-			if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: grouped(found)}); err != nil {
-				return nil, err
-			}
-		}
-		for i := range found {
-			found[i].Set, found[i].err = p.seater.set(found[i].TID, found[i].Asked)
-		}
-	}
-	p.Threads = slices.Grow(p.Threads, len(found))
 	for i := range found {
-		if t := &found[i]; !p.fails(t) || !t.Set.IsEmpty() {
-			p.Threads = append(p.Threads, t.Pinned)
+		t := &found[i]
+		if t.Set, err = p.seater.set(t.TID, t.Asked); err != nil {
+			p.fails(t, err)
 		}
 	}
-	return found, nil
+	return looked, nil
 }
 
 // fails takes note of what a thread could not be given. That it ended is none
 // of it.
-func (p *Pinner) fails(t *attempt) bool {
+func (p *Pinner) fails(t *Pinned, err error) {
 	switch {
-	case t.err == nil:
-		return false
-	case errors.Is(t.err, unix.ESRCH):
-	case errors.Is(t.err, unix.EPERM):
+	case errors.Is(err, unix.ESRCH):
+	case errors.Is(err, unix.EPERM):
 		if p.refused != t.PID { // said once
 			p.refused = t.PID
-			p.Failed = append(p.Failed, fmt.Errorf("process %d is another user's: its owner or root can seat it: %w", t.PID, t.err))
+			p.Failed = append(p.Failed, fmt.Errorf("process %d is another user's: its owner or root can seat it: %w", t.PID, err))
 		}
 	default:
-		p.Failed = append(p.Failed, fmt.Errorf("thread %d of process %d: %w", t.TID, t.PID, t.err))
+		p.Failed = append(p.Failed, fmt.Errorf("thread %d of process %d: %w", t.TID, t.PID, err))
 	}
-	return true
 }
 
 // grouped puts threads with the same masks before and after together.
-func grouped(found []attempt) []UndoSeat {
+func grouped(found []Pinned) []UndoSeat {
 	type masks struct{ before, after string }
 	place := map[masks]int{}
 	var out []UndoSeat
@@ -267,7 +262,10 @@ func grouped(found []attempt) []UndoSeat {
 
 // sendBack gives strangers their masks back that came to have the number of one
 // of the threads.
-func (p *Pinner) sendBack(at *pinning, found []attempt) {
+func (p *Pinner) sendBack(at *pinning, found []Pinned) {
+	if p.DryRun {
+		return
+	}
 	for _, t := range found {
 		if _, there := slices.BinarySearch(at.tids, t.TID); there {
 			continue

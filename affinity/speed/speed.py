@@ -10,6 +10,7 @@ import time
 
 BERTH, GO_TRUE = sys.argv[1:3]
 ROUNDS = int(os.environ.get("ROUNDS", "100"))
+SECONDS = int(os.environ.get("SECONDS_EACH", "8"))
 
 # Threads that wake up ten times a second and do next to nothing.
 THREADS = """
@@ -85,5 +86,5 @@ compare("starting true", {
 })
 print()
 print("watching threads")
-watching(8, 8)
-watching(1000, 8)
+watching(8, SECONDS)
+watching(1000, SECONDS)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"syscall"
@@ -19,24 +18,22 @@ import (
 
 	"berth/affinity"
 	"berth/probe"
-	"berth/probe/cgroup"
 	"berth/probe/cpuset"
 	"berth/probe/place"
 	"berth/probe/tasks"
 )
 
 type pinOptions struct {
-	seating       seating
-	pids          []int
-	match, cgroup string
-	each          bool
-	rules         []string
-	rulesFile     string
-	memory        string
-	follow, dry   bool
-	undo          string
-	undoFile      string
-	receipt       receiptFlag
+	seating     seating
+	whom        selection
+	each        bool
+	rules       []string
+	rulesFile   string
+	memory      string
+	follow, dry bool
+	undo        string
+	undoFile    string
+	receipt     receiptFlag
 }
 
 func newPinCmd() *cobra.Command {
@@ -67,9 +64,7 @@ A signal before the end, or while berth follows, undoes what was done.`,
 	}
 	flags := cmd.Flags()
 	o.seating.bind(cmd)
-	flags.IntSliceVarP(&o.pids, "pid", "p", nil, "the `PROCESS`, or several")
-	flags.StringVar(&o.match, "match", "", "the processes whose command line fits a `REGEXP`")
-	flags.StringVar(&o.cgroup, "cgroup", "", "the processes of a control group and those below it: a directory, or a `PATH` as /proc/PID/cgroup has it")
+	o.whom.bindNamed(cmd)
 	flags.BoolVar(&o.each, "each", false, "a CPU for each thread, in turn (from -c or --place; else from all that are allowed)")
 	flags.StringArrayVar(&o.rules, "rule", nil, "seat threads by name: `NAME=[each:]LIST`; repeatable")
 	flags.StringVar(&o.rulesFile, "rules", "", "the rules of a YAML `FILE`")
@@ -95,7 +90,7 @@ func (o *pinOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	pids, err := o.processes(cmd)
+	pids, missing, err := o.processes(cmd)
 	if err != nil {
 		return err
 	}
@@ -118,7 +113,7 @@ func (o *pinOptions) run(cmd *cobra.Command) error {
 		}
 		defer p.Undo.Close()
 	}
-	failed, err := o.seatAll(ctx, cmd, p, pids)
+	err = o.seatAll(ctx, p, pids)
 	if err == nil && o.follow && !o.dry {
 		fmt.Fprintln(cmd.ErrOrStderr(), "berth: following; end with a signal, which undoes all")
 		err = p.Follow(ctx)
@@ -145,7 +140,7 @@ func (o *pinOptions) run(cmd *cobra.Command) error {
 		}
 	}
 	o.report(cmd, p)
-	if failed || len(p.Failed) > 0 || len(unused) > 0 {
+	if missing || len(p.Failed) > 0 || len(unused) > 0 {
 		return &statusError{1, nil}
 	}
 	return nil
@@ -246,76 +241,46 @@ func (o *pinOptions) plan(cmd *cobra.Command) (seat *pinSeats, names bool, err e
 	return nil, false, usage("for example: berth pin --pid 4711 -c 0-3", "pin needs to know where: -c, --place, --each, --rule, --rules or --mem")
 }
 
-// processes finds whose threads are meant.
-func (o *pinOptions) processes(cmd *cobra.Command) ([]int, error) {
-	var pids []int
-	for _, pid := range o.pids {
-		if pid < 1 {
-			return nil, usage("give the number of a process", "--pid %d is not one", pid)
-		}
-		pids = append(pids, pid)
+// processes finds whose threads are meant; some of those asked for by number may
+// be missing, and are told of.
+func (o *pinOptions) processes(cmd *cobra.Command) (pids []int, missing bool, err error) {
+	if err := o.whom.check(cmd); err != nil {
+		return nil, false, err
 	}
-	if cmd.Flags().Changed("match") {
-		re, err := regexp.Compile(o.match)
-		if err != nil {
-			return nil, usage("it is a regular expression of Go's (RE2)", "--match: %w", err)
-		}
-		all, err := tasks.Proc("").Processes()
-		if err != nil {
-			return nil, err
-		}
-		n := len(pids)
-		for _, p := range all.Match(re) {
-			if p.PID != os.Getpid() {
-				pids = append(pids, p.PID)
-			}
-		}
-		if len(pids) == n {
-			return nil, fmt.Errorf("no process has a command line that fits %s", o.match)
-		}
+	if !o.whom.named() {
+		return nil, false, usage("for example: berth pin --pid 4711 -c 0-3", "pin needs to know whom: --pid, --match or --cgroup")
 	}
-	if cmd.Flags().Changed("cgroup") {
-		groups, err := cgroup.Find(o.cgroup)
-		if err != nil {
-			return nil, usage("a directory below /sys/fs/cgroup, or a path as /proc/PID/cgroup has it", "--cgroup: %w", err)
-		}
-		n := len(pids)
-		for _, g := range groups {
-			members, err := cgroup.Members(g.Dir)
-			if err != nil {
-				return nil, err
-			}
-			pids = append(pids, members...)
-		}
-		if len(pids) == n {
-			return nil, fmt.Errorf("there is no process in the control group %s", o.cgroup)
-		}
+	found, err := o.whom.find("")
+	if err != nil {
+		return nil, false, err
 	}
-	if len(pids) == 0 {
-		return nil, usage("for example: berth pin --pid 4711 -c 0-3", "pin needs to know whom: --pid, --match or --cgroup")
+	for _, err := range found.gone {
+		fmt.Fprintf(cmd.ErrOrStderr(), "berth: %v\n", err)
 	}
-	slices.Sort(pids)
-	return slices.Compact(pids), nil
+	for _, p := range found.processes {
+		pids = append(pids, p.PID)
+	}
+	switch {
+	case len(pids) > 0:
+	case len(found.gone) > 0:
+		return nil, false, &statusError{1, nil}
+	default:
+		return nil, false, o.whom.nobody()
+	}
+	return pids, len(found.gone) > 0, nil
 }
 
-// seatAll seats each process; those that are not there are told of, and the
-// rest goes on.
-func (o *pinOptions) seatAll(ctx context.Context, cmd *cobra.Command, p *affinity.Pinner, pids []int) (failed bool, err error) {
+// seatAll seats each process; one that has ended since is no error.
+func (o *pinOptions) seatAll(ctx context.Context, p *affinity.Pinner, pids []int) error {
 	if p.Seat == nil {
-		return false, nil
+		return nil
 	}
 	for _, pid := range pids {
-		switch err := p.Process(ctx, pid); {
-		case errors.Is(err, tasks.ErrGone) && !slices.Contains(o.pids, pid):
-			// It ended between the search and now.
-		case errors.Is(err, tasks.ErrGone), errors.Is(err, os.ErrPermission):
-			failed = true
-			fmt.Fprintf(cmd.ErrOrStderr(), "berth: %v\n", err)
-		case err != nil:
-			return failed, err
+		if err := p.Process(ctx, pid); err != nil && !errors.Is(err, tasks.ErrGone) {
+			return err
 		}
 	}
-	return failed, nil
+	return nil
 }
 
 // createUndo makes the undo file, by default below the user's state directory

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -158,7 +157,7 @@ func FuzzRules(f *testing.F) {
 	f.Add("rules: [{name: a, place: 'pu:0', each: true}, 1]")
 	f.Fuzz(func(t *testing.T, text string) {
 		cmd := &cobra.Command{}
-		cmd.SetOut(io.Discard)
+		cmd.SetContext(t.Context())
 		rules, err := parseRules(cmd, []byte(text), "r.yaml")
 		if err == nil && len(rules) == 0 {
 			t.Error("no rules, and no error")

@@ -25,7 +25,11 @@ func receiptView(p *page, r *affinity.Receipt) {
 	for _, w := range r.Workers {
 		threads += len(w.Threads)
 	}
-	p.line(p.paint(bold, fmt.Sprintf("%s, %s in %s s: %s", count(len(r.Workers), "worker"), count(threads, "thread"), decimal(r.WallS, 3), verdict)))
+	title := fmt.Sprintf("%s, %s in %s s: %s", count(len(r.Workers), "worker"), count(threads, "thread"), decimal(r.WallS, 3), verdict)
+	if r.Command == nil { // running processes were seated
+		title = fmt.Sprintf("%s, %s: %s", count(len(r.Workers), "process"), count(threads, "thread"), verdict)
+	}
+	p.line(p.paint(bold, title))
 	for i, v := range r.Broken {
 		if i == 8 {
 			p.line(fmt.Sprintf("  … and %d more", len(r.Broken)-i))
@@ -55,7 +59,7 @@ func receiptView(p *page, r *affinity.Receipt) {
 		if i == mostRows {
 			break
 		}
-		cells = append(cells, []string{strconv.Itoa(t.worker), strconv.Itoa(t.TID), t.Name, orAny(t.Asked), orAny(t.Set), cpuList(t.RanOn),
+		cells = append(cells, []string{strconv.Itoa(t.worker), strconv.Itoa(t.TID), printable(t.Name), orAny(t.Asked), orAny(t.Set), cpuList(t.RanOn),
 			seconds(t.OnCPUMS), seconds(t.RunDelayMS), number(t.Migrations), sum(t.Voluntary, t.Involuntary)})
 	}
 	if len(rows) > 0 {
