@@ -179,7 +179,7 @@ func (r *room) furnish(t *topology.Topology, all []topology.Core) {
 	nodeOf := topology.Owners(size, t.NUMANodes, func(n topology.NUMA) cpuset.Set { return n.CPUs })
 	packageOf := topology.Owners(size, t.Packages, func(p topology.Package) cpuset.Set { return p.CPUs })
 	kindOf := topology.Owners(size, t.CoreKinds, func(k topology.Kind) cpuset.Set { return k.CPUs })
-	llcOf := lastLevels(size, t.Caches)
+	llcOf := topology.Owners(size, t.LastLevel(), func(c topology.Cache) cpuset.Set { return c.CPUs })
 	rates, ranks := r.kindRates(t.CoreKinds)
 
 	nodeAt := map[int32]int{}
@@ -256,26 +256,6 @@ func (r *room) sortNodes() {
 	for i := range r.groups {
 		r.groups[i].node = now[r.groups[i].node]
 	}
-}
-
-// lastLevels tells for each CPU the index of its last-level cache, or -1.
-func lastLevels(size int, caches []topology.Cache) []int32 {
-	of := make([]int32, size)
-	level := make([]int, size)
-	for i := range of {
-		of[i] = -1
-	}
-	for i, c := range caches {
-		if c.Type == topology.Instruction {
-			continue
-		}
-		for cpu := range c.CPUs.All() {
-			if int(cpu) < size && c.Level > level[cpu] {
-				of[cpu], level[cpu] = int32(i), c.Level
-			}
-		}
-	}
-	return of
 }
 
 // kindRates are the speeds of kinds relative to the fastest, and their ranks by

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -355,7 +356,10 @@ func inForeground() bool {
 // the job stop; when it is continued, so are they.
 func (s *supervisor) suspend() {
 	clear(s.halted)
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	// To this very thread: it then goes no further before it is continued.
+	runtime.LockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	runtime.UnlockOSThread()
 	s.signal(unix.SIGCONT)
 }
 

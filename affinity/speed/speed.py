@@ -2,7 +2,6 @@
 
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -51,30 +50,41 @@ def compare(title, commands):
         print(f"  {name:36} {m:7.2f} ms  [{low:.2f}, {high:.2f}]   {m / base:.2f}")
 
 
-def used(command):
-    """CPU seconds of a command, without those of the program it looks at."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def on_cpu(pid):
+    """Nanoseconds that a process's own threads have run."""
+    total = 0
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total
 
 
-def watching(threads, seconds):
-    """Shares of a CPU: a receipt's, as what a run costs more with it than without, and pidstat's."""
-    program = [sys.executable, "-c", THREADS, str(threads), str(seconds)]
-    bare, watched, pidstat = [], [], []
+def share(watcher, beside=None):
+    """The share of a CPU that a watcher uses while threads are watched."""
+    other = subprocess.Popen(beside) if beside else None
+    time.sleep(0.5)
+    process = subprocess.Popen(watcher, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    before, start = on_cpu(process.pid), time.monotonic()
+    time.sleep(SECONDS)
+    out = (on_cpu(process.pid) - before) / 1e9 / (time.monotonic() - start)
+    for p in (process, other):
+        if p:
+            p.kill()
+            p.wait()
+    return 100 * out
+
+
+def watching(threads):
+    program = [sys.executable, "-c", THREADS, str(threads), str(SECONDS + 4)]
+    receipt, pidstat = [], []
     for _ in range(5):
-        bare.append(used([BERTH, "run", "--"] + program) / seconds)
-        watched.append(used([BERTH, "run", "--receipt=/dev/null", "--"] + program) / seconds)
-        other = subprocess.Popen(program)
-        time.sleep(0.5)
-        pidstat.append(used(["pidstat", "-t", "-u", "-w", "-p", str(other.pid), "1", str(int(seconds) - 1)]) / (seconds - 1))
-        other.wait()
-    cost = [w - b for w, b in zip(watched, bare)]
-    m, low, high = middle(cost)
+        receipt.append(share([BERTH, "run", "--receipt=/dev/null", "--"] + program))
+        pidstat.append(share(["pidstat", "-t", "-u", "-w", "1"], program))
+    m, low, high = middle(receipt)
     p, plow, phigh = middle(pidstat)
-    print(f"  {threads:5} threads: receipt {100 * m:6.2f} % of a CPU [{100 * low:.2f}, {100 * high:.2f}]"
-          f"   pidstat -t -u -w 1 {100 * p:6.2f} % [{100 * plow:.2f}, {100 * phigh:.2f}]   {m / p:.2f}")
+    print(f"  {threads:5} threads: receipt {m:6.2f} % of a CPU [{low:.2f}, {high:.2f}]"
+          f"   pidstat -t -u -w 1 {p:6.2f} % [{plow:.2f}, {phigh:.2f}]   {m / p:.2f}")
 
 
 compare("starting true", {
@@ -86,5 +96,5 @@ compare("starting true", {
 })
 print()
 print("watching threads")
-watching(8, SECONDS)
-watching(1000, SECONDS)
+watching(8)
+watching(1000)

@@ -175,7 +175,7 @@ type cacheLevel struct {
 func newCPUTable(t *topology.Topology, all cpuset.Set) *cpuTable {
 	size := int(all.Last()) + 1
 	x := &cpuTable{Topology: t, caches: map[cacheLevel][]int32{}}
-	x.order = logicalOrder(t, size)
+	x.order = logicalNumbers(t, size)
 	x.core = topology.Owners(size, t.Cores, func(o topology.Core) cpuset.Set { return o.CPUs })
 	x.pkg = topology.Owners(size, t.Packages, func(o topology.Package) cpuset.Set { return o.CPUs })
 	x.die = topology.Owners(size, t.Dies, func(o topology.Die) cpuset.Set { return o.CPUs })
@@ -195,27 +195,16 @@ func newCPUTable(t *topology.Topology, all cpuset.Set) *cpuTable {
 	return x
 }
 
-// logicalOrder numbers the online CPUs core by core; those of no known core
-// come last.
-func logicalOrder(t *topology.Topology, size int) []int32 {
-	order := make([]int32, size)
-	for i := range order {
-		order[i] = -1
+// logicalNumbers are the L# of CPUs; -1 for those that are not online.
+func logicalNumbers(t *topology.Topology, size int) []int32 {
+	numbers := make([]int32, size)
+	for i := range numbers {
+		numbers[i] = -1
 	}
-	next := int32(0)
-	number := func(set cpuset.Set) {
-		for c := range set.All() {
-			if int(c) < size && order[c] < 0 {
-				order[c] = next
-				next++
-			}
-		}
+	for i, c := range t.LogicalOrder() {
+		numbers[c] = int32(i)
 	}
-	for _, core := range t.Cores {
-		number(core.CPUs)
-	}
-	number(t.Online)
-	return order
+	return numbers
 }
 
 func (t *cpuTable) ofCore(c cpuset.CPU, id func(*topology.Core) *int) string {

@@ -17,7 +17,6 @@ import (
 	"berth/probe/cgroup"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
-	"berth/probe/place"
 	"berth/probe/tasks"
 	"berth/probe/topology"
 )
@@ -70,7 +69,7 @@ type lookout struct {
 
 	topology *topology.Topology
 	shape    psShape
-	llc      []cpuset.Set
+	llc      []topology.Cache
 	counted  cpuset.Set // the CPUs of which /proc/stat told last
 
 	// At the start of the interval.
@@ -148,11 +147,8 @@ func (l *lookout) probe(ctx context.Context) error {
 }
 
 // shapeOf counts what a thread's place in the machine is told by.
-func shapeOf(t *topology.Topology) (psShape, []cpuset.Set) {
-	llc, err := place.Parse("llc:all", t)
-	if err != nil { // there are no caches
-		llc = nil
-	}
+func shapeOf(t *topology.Topology) (psShape, []topology.Cache) {
+	llc := t.LastLevel()
 	return psShape{cores: len(t.Cores), llcs: len(llc), nodes: len(t.NUMANodes), kinds: len(t.CoreKinds)}, llc
 }
 
@@ -354,7 +350,7 @@ func (l *lookout) seats() *seats {
 	return &seats{
 		t,
 		topology.Owners(size, t.Cores, func(c topology.Core) cpuset.Set { return c.CPUs }),
-		topology.Owners(size, l.llc, func(s cpuset.Set) cpuset.Set { return s }),
+		topology.Owners(size, l.llc, func(c topology.Cache) cpuset.Set { return c.CPUs }),
 		topology.Owners(size, t.NUMANodes, func(n topology.NUMA) cpuset.Set { return n.CPUs }),
 		topology.Owners(size, t.CoreKinds, func(k topology.Kind) cpuset.Set { return k.CPUs }),
 	}

@@ -123,8 +123,7 @@ done.set()
 	cut := 0
 	for i := range rounds {
 		file := filepath.Join(t.TempDir(), fmt.Sprintf("undo-%d", i))
-		pin := exec.Command("/proc/self/exe", "pin", "--pid", pid, "--each", "--undo-file", file)
-		pin.Env = append(os.Environ(), asBerth+"=1")
+		pin := exec.Command("berth", "pin", "--pid", pid, "--each", "--undo-file", file)
 		if err := pin.Start(); err != nil {
 			t.Fatal(err)
 		}

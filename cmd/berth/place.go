@@ -147,7 +147,7 @@ type placeDocument struct {
 
 func describePlaces(expr string, places place.Places, t *topology.Topology) *placeDocument {
 	set := places.Union()
-	order := logicalOrder(t, int(t.Online.Last())+1)
+	order := logicalNumbers(t, int(t.Online.Last())+1)
 	var logical, nodes []int
 	for c := range set.All() {
 		logical = append(logical, int(order[c]))

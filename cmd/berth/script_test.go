@@ -17,15 +17,12 @@ import (
 	"berth/probe/cpuset"
 )
 
-// asBerth makes the test binary berth itself, for tests that start it.
-const asBerth = "BERTH_TEST_AS_BERTH"
-
 // raceEnabled: the race detector makes every command slow.
 var raceEnabled bool
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asBerth) != "" {
-		main()
+	if len(os.Args) > 1 && os.Args[1] == asWaiter {
+		waiter()
 	}
 	testscript.Main(m, map[string]func(){"berth": main})
 }

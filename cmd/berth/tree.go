@@ -243,7 +243,7 @@ type treeLine struct {
 func (v *treeView) print(p *page, t *tree) {
 	v.shapes = map[string]int{}
 	if v.logical {
-		v.order = logicalOrder(&v.machine.Topology, int(v.machine.Topology.Online.Last())+1)
+		v.order = logicalNumbers(&v.machine.Topology, int(v.machine.Topology.Online.Last())+1)
 	}
 	for _, o := range t.tops {
 		v.shape(o)

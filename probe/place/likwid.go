@@ -341,7 +341,7 @@ type threads struct {
 }
 
 func (m *machine) threads() threads {
-	t := threads{order: m.order(), number: make([]int, int(m.Online.Last())+1)}
+	t := threads{order: m.LogicalOrder(), number: make([]int, int(m.Online.Last())+1)}
 	for _, core := range m.level("core").sets {
 		n := 0
 		for c := range core.All() {

@@ -118,7 +118,7 @@ func (p *parser) list() (Places, error) {
 		return nil, p.fail(start, why(err), listHint(text))
 	}
 	if p.logical {
-		order := p.machine.order()
+		order := p.machine.LogicalOrder()
 		cpus := make([]cpuset.CPU, 0, set.Len())
 		for i := range set.Intersect(all).All() {
 			cpus = append(cpus, order[i])

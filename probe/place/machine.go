@@ -125,9 +125,9 @@ func (m *machine) find(typ string) *level {
 	case "core":
 		return &level{noun: typ, sets: setsOf(m.Cores, func(c topology.Core) cpuset.Set { return c.CPUs })}
 	case "pu":
-		return &level{noun: "CPU", sets: setsOf(m.order(), func(c cpuset.CPU) cpuset.Set { return cpuset.Range(c, c) })}
+		return &level{noun: "CPU", sets: setsOf(m.LogicalOrder(), func(c cpuset.CPU) cpuset.Set { return cpuset.Range(c, c) })}
 	case "llc":
-		return &level{noun: "last-level cache", sets: m.lastLevel()}
+		return &level{noun: "last-level cache", sets: setsOf(m.LastLevel(), func(c topology.Cache) cpuset.Set { return c.CPUs })}
 	}
 	l := &level{noun: strings.ToUpper(typ[:2]) + typ[2:] + " cache"}
 	for _, c := range m.Caches {
@@ -144,45 +144,6 @@ func setsOf[T any](objects []T, cpus func(T) cpuset.Set) []cpuset.Set {
 		sets[i] = cpus(o)
 	}
 	return sets
-}
-
-// order is the online CPUs in the machine's order, core by core; those of no
-// known core come last. A CPU's index in it is its logical number (L#).
-func (m *machine) order() []cpuset.CPU {
-	order := make([]cpuset.CPU, 0, m.Online.Len())
-	seen := make([]bool, int(m.Online.Last())+1)
-	add := func(set cpuset.Set) {
-		for c := range set.All() {
-			if int(c) < len(seen) && !seen[c] {
-				seen[c] = true
-				order = append(order, c)
-			}
-		}
-	}
-	for _, core := range m.Cores {
-		add(core.CPUs.Intersect(m.Online))
-	}
-	add(m.Online)
-	return order
-}
-
-// lastLevel is the caches that have no larger one behind them. Their level
-// differs where efficiency cores have no L3.
-func (m *machine) lastLevel() []cpuset.Set {
-	var last []cpuset.Set
-	behind := cpuset.Set{}
-	for level := 5; level > 0; level-- {
-		var here []cpuset.Set
-		for _, c := range m.Caches {
-			if c.Level == level && c.Type != topology.Instruction && !c.CPUs.Overlaps(behind) {
-				here = append(here, c.CPUs)
-			}
-		}
-		last = append(last, here...)
-		behind = behind.Union(cpuset.UnionAll(here...))
-	}
-	slices.SortFunc(last, cpuset.Set.Compare)
-	return last
 }
 
 // inside returns those objects of a level that lie wholly in a set, in order.

@@ -175,6 +175,7 @@ func (s *Sampler) begin(p *process, tid int, born bool) (*thread, error) {
 	p.threads[tid] = t
 	p.alive++
 	if st.State.over() {
+		s.readStatus(t) // as at every end
 		s.end(t)
 	} else {
 		s.live = append(s.live, t)

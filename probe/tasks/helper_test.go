@@ -120,8 +120,8 @@ func obey(in io.Reader, out io.Writer) {
 			close(hands[who].tasks)
 		case "storm": // x COUNT: that many threads, all at once, that end as soon as all are there
 			var all sync.WaitGroup
+			all.Add(n)
 			for range n {
-				all.Add(1)
 				go func() {
 					runtime.LockOSThread()
 					all.Done()

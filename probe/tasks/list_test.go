@@ -271,6 +271,40 @@ func TestLiveMembers(t *testing.T) {
 	}
 }
 
+// A threaded group lists threads alone, and the kernel refuses its cgroup.procs.
+func TestMembersOfThreadedGroup(t *testing.T) {
+	h := newHelper(t)
+	tid := h.thread(t, "member")
+	outer := ""
+	for _, top := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		var fs unix.Statfs_t
+		if unix.Statfs(top, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+			outer = fmt.Sprintf("%s/berth-test-%d", top, os.Getpid())
+		}
+	}
+	inner := outer + "/threaded"
+	if outer == "" || os.MkdirAll(inner, 0o755) != nil {
+		t.Skip("no control groups of version 2 that this user may add to")
+	}
+	t.Cleanup(func() {
+		h.cmd.Process.Kill()
+		h.stop()
+		await(t, "the groups can be removed", func() bool { os.Remove(inner); os.Remove(outer); _, err := os.Stat(outer); return err != nil })
+	})
+	for _, set := range [][2]string{
+		{outer + "/cgroup.procs", strconv.Itoa(h.pid)}, {inner + "/cgroup.type", "threaded"}, {inner + "/cgroup.threads", strconv.Itoa(tid)},
+	} {
+		if err := os.WriteFile(set[0], []byte(set[1]), 0o644); err != nil {
+			t.Skip(err)
+		}
+	}
+	for _, group := range []string{outer, inner} {
+		if got, err := live.Members(group); err != nil || !slices.Equal(got, []int{h.pid}) {
+			t.Errorf("%s: %v, %v; want %d", group, got, err, h.pid)
+		}
+	}
+}
+
 func readAll(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)

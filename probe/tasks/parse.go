@@ -142,7 +142,8 @@ func (st *Stat) parse(data []byte) (name []byte, err error) {
 	return data[open+1 : end], nil
 }
 
-// SchedStat is the scheduler's own account of a thread.
+// SchedStat is the scheduler's own account of a thread. While the thread is on
+// a CPU, it may be behind by a scheduler tick.
 type SchedStat struct {
 	OnCPU      time.Duration // time on a CPU
 	RunDelay   time.Duration // time ready but waiting for a CPU; -1 unknown

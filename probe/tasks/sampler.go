@@ -70,17 +70,20 @@ const (
 	// slowInterval parts two readings of the same thread's status, and two
 	// searches for births where nothing hints at any.
 	slowInterval = time.Second
-	// share bounds the costly work to a hundredth of the time: status of very
-	// many threads, the search for children on a machine with very many
-	// processes.
+	// share bounds samples, and the search for children on a machine with very
+	// many processes, to a hundredth of the time each.
 	share = 100
+	// statusShare bounds the reading of status, the longest file of all: with
+	// more than some hundred threads that run, each has its turn less often.
+	statusShare = 500
 )
 
 // Sampler follows the threads of a changing set of processes. Each sample
 // reads schedstat of every thread through a descriptor that stays open, and
-// stat of those that ran since. Once a second it reads status and sched of
-// those that ran. New threads show in the link count of the directory task,
-// and that there may be some in the last field of /proc/loadavg.
+// stat of those that ran since. Once a second, more rarely where they are very
+// many, it reads status and sched of those that ran. New threads show in the
+// link count of the directory task, and that there may be some in the last
+// field of /proc/loadavg.
 //
 // Descriptors are kept for at most half of the soft limit that there was when
 // the Sampler was made, and fewer where the process runs out of them; what has
@@ -227,7 +230,7 @@ func (s *Sampler) sample(now time.Time, everything bool) {
 			}
 		}
 	}
-	s.readStatuses(elapsed/share, everything)
+	s.readStatuses(elapsed/statusShare, everything)
 }
 
 // keep drops from all what lives on no more, in place.
@@ -267,7 +270,8 @@ func (s *Sampler) update(t *thread) bool {
 	}
 	s.account(t, account, st, name)
 	if st.State.over() {
-		s.end(t) // it stays among the process's threads: it will be listed
+		s.readStatus(t) // the last word: a zombie still has one
+		s.end(t)        // it stays among the process's threads: it will be listed
 		return false
 	}
 	return true
@@ -363,7 +367,7 @@ func (s *Sampler) closeThread(t *thread) {
 }
 
 // readStatuses reads the status of the threads that ran, of each once a second
-// and all in turn, until the budget is spent.
+// at most and of all in turn, until the budget is spent.
 func (s *Sampler) readStatuses(budget time.Duration, everything bool) {
 	began := time.Now()
 	for range s.live {

@@ -163,12 +163,15 @@ func TestMoves(t *testing.T) {
 
 // Threads that come and go by the hundred, while they are watched.
 func TestBirthsAndDeaths(t *testing.T) {
-	before := openFiles(t)
 	h := newHelper(t)
+	before := openFiles(t)
 	s := follow(t, h.pid, tasks.Options{})
-	for len(s.Threads()) < 500 {
-		done := make(chan string)
-		go func() { done <- h.do(t, "storm x 300") }()
+	for len(s.Threads()) < 500 && !t.Failed() {
+		done := make(chan struct{})
+		go func() {
+			defer close(done) // if the helper fails too
+			h.do(t, "storm x 300")
+		}()
 		for storm := true; storm; {
 			select {
 			case <-done:
@@ -211,7 +214,6 @@ func TestBirthsAndDeaths(t *testing.T) {
 		t.Errorf("%d threads after Forget, %d live", len(s.Threads()), len(liveTIDs(s)))
 	}
 	s.Close()
-	h.stop()
 	if after := openFiles(t); after != before {
 		t.Errorf("%d files open, %d before", after, before)
 	}
@@ -220,6 +222,9 @@ func TestBirthsAndDeaths(t *testing.T) {
 func TestChildren(t *testing.T) {
 	h := newHelper(t)
 	old, _ := strconv.Atoi(h.do(t, "child"))
+	await(t, "the kernel has counted what it ran", func() bool {
+		return !strings.HasPrefix(readAll(t, fmt.Sprintf("/proc/%d/schedstat", old)), "0 ")
+	})
 	alone := follow(t, h.pid, tasks.Options{})
 	s := follow(t, h.pid, tasks.Options{Children: true})
 	young, _ := strconv.Atoi(h.do(t, "child"))
