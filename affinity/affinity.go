@@ -4,6 +4,8 @@
 //
 //   - [Set] and [Do] seat a thread of this program;
 //   - [Exec] seats this process and becomes another program;
-//   - a [Launcher] starts seated processes;
-//   - [Pin] seats a running process.
+//   - a [Launcher] starts a process on a seat, in a [Group] if one is made;
+//   - a [Run] starts several, looks after them, and draws up a [Receipt];
+//   - a [Pinner] seats running processes, and an [UndoLog] remembers what they had;
+//   - an [Occupancy] tells which threads are in each other's way.
 package affinity

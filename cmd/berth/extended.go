@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -83,36 +82,19 @@ func allColumns() []column {
 	}
 }
 
-// columnFlag is the value of --extended. It calls itself a bool to pflag, which
-// then knows that the flag may stand alone.
-type columnFlag string
-
-// usualColumns is what --extended alone means.
-const usualColumns = "true"
-
-func (f *columnFlag) String() string { return string(*f) }
-func (f *columnFlag) Type() string   { return "bool" }
-
-func (f *columnFlag) Set(text string) error {
-	switch text {
-	case "":
-		return errors.New("it names no column")
-	case usualColumns:
-		text = "+"
-	}
-	*f = columnFlag(text)
-	return nil
-}
-
 // columnChoice is what the user asked to see.
 type columnChoice struct {
 	columns []column
 	from    int // columns from here on were asked for by name
 }
 
-// parseColumns reads the value of --extended: "A,B" or "+A,B".
+// parseColumns reads the value of --extended: "A,B" or "+A,B"; alone it is the
+// usual ones.
 func parseColumns(text string) (columnChoice, error) {
 	all := allColumns()
+	if text == alone {
+		text = "+"
+	}
 	names, adds := strings.CutPrefix(text, "+")
 	var choice columnChoice
 	if adds {

@@ -13,13 +13,13 @@ import (
 type inspectOptions struct {
 	machine                machineFlags
 	format                 choice
-	extended               columnFlag
+	extended               optional
 	columns, caches        bool
 	full, logical, allCPUs bool
 }
 
 func newInspectCmd() *cobra.Command {
-	o := &inspectOptions{format: choice{"text", []string{"text", "json", "yaml"}}}
+	o := &inspectOptions{format: choice{"text", []string{"text", "json", "yaml"}}, extended: optional{names: "column"}}
 	cmd := &cobra.Command{
 		Use:   "inspect",
 		Short: "Show the machine as this process sees it",
@@ -37,8 +37,7 @@ cores, caches and memory. Where two sources disagree, both answers are shown.`,
 	}
 	flags := cmd.Flags()
 	flags.VarP(&o.format, "output", "o", "how to print")
-	flags.VarP(&o.extended, "extended", "e", "a row per CPU; `[=[+]COLUMNS]` picks the columns or, with +, adds some")
-	flags.Lookup("extended").NoOptDefVal = usualColumns
+	o.extended.bind(flags, "extended", "e", "a row per CPU; `[=[+]COLUMNS]` picks the columns or, with +, adds some")
 	flags.BoolVar(&o.columns, "columns", false, "list the columns that --extended knows")
 	flags.BoolVar(&o.caches, "caches", false, "a row per sort of cache")
 	flags.BoolVar(&o.full, "full", false, "fold nothing and leave nothing out")
@@ -78,7 +77,7 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		listColumns(out)
 		return out.Flush()
 	}
-	columns, err := parseColumns(string(o.extended))
+	columns, err := parseColumns(o.extended.value)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,10 @@ CPU numbers are Linux numbers everywhere. Data goes to standard output, all else
 to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 		Example: `  berth inspect                   what this process may use, and the machine's tree
   berth inspect -o json           the same for programs
-  make -j"$(berth nproc)"         as many jobs as the CPU budget carries`,
+  make -j"$(berth nproc)"         as many jobs as the CPU budget carries
+  berth advise web-sync-python    how many workers, where, and why
+  berth run -c 0-3 -- ./server    a program on four CPUs
+  berth ps                        who sits where`,
 		Version:       version(),
 		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

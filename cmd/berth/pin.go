@@ -54,7 +54,12 @@ thread counts, and threads that none fits are left alone. A rules file is YAML:
     - {name: "worker-*", cpus: "2-7", each: true}
     - {name: "*", place: "node:1"}
 
-A signal before the end, or while berth follows, undoes what was done.`,
+A signal before the end, or while berth follows, undoes what was done.
+
+A thread can end while it is seated, and its number go to a stranger: berth looks
+again afterwards, and gives a stranger its CPUs back. One born in the microsecond
+between the reading of the old mask and the setting of the new one gets those of
+the thread before it.`,
 		Example: `  berth pin --pid 4711 -c 0-3
   berth pin --match '^/usr/bin/redis-server' --place llc:0
   berth pin --pid 4711 --rule 'io-*=0-1' --rule 'worker-*=each:2-7' --follow
@@ -73,8 +78,7 @@ A signal before the end, or while berth follows, undoes what was done.`,
 	flags.BoolVar(&o.dry, "dry-run", false, "show what would be done")
 	flags.StringVar(&o.undo, "undo", "", "give back what a `FILE` written by pin remembers")
 	flags.StringVar(&o.undoFile, "undo-file", "", "remember the old state in a `FILE` (default: one below $XDG_STATE_HOME/berth)")
-	flags.Var(&o.receipt, "receipt", "say where every thread sits now: a table on standard error, or as JSON to `[=FILE]` (- is standard error)")
-	flags.Lookup("receipt").NoOptDefVal = asText
+	o.receipt.bind(cmd, "say where every thread sits now")
 	return cmd
 }
 

@@ -1,13 +1,77 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
+
+	"github.com/spf13/cobra"
 
 	"berth/affinity"
 	"berth/probe/cpuset"
 )
+
+// receiptFlag is --receipt: a file, - for standard error, or alone for a table.
+type receiptFlag struct{ optional }
+
+func (f *receiptFlag) bind(cmd *cobra.Command, about string) {
+	f.names = "file"
+	f.optional.bind(cmd.Flags(), "receipt", "", about+": a table on standard error, or as JSON to `[=FILE]` (- is standard error)")
+}
+
+func (f *receiptFlag) wanted() bool { return f.value != "" && f.value != "false" }
+
+// receiptOutput is where a receipt goes. Its file is made before anything runs,
+// so that no run is lost for want of a place to write.
+type receiptOutput struct {
+	w    io.Writer
+	text bool
+	file *atomicFile
+}
+
+func (f *receiptFlag) open(stderr io.Writer) (*receiptOutput, error) {
+	switch {
+	case !f.wanted():
+		return &receiptOutput{}, nil
+	case f.value == alone:
+		return &receiptOutput{w: stderr, text: true}, nil
+	case f.value == "-":
+		return &receiptOutput{w: stderr}, nil
+	}
+	file, err := createAtomic(f.value)
+	if err != nil {
+		return nil, fmt.Errorf("write receipt %s: %w", f.value, err)
+	}
+	return &receiptOutput{w: file, file: file}, nil
+}
+
+func (o *receiptOutput) discard() {
+	if o.file != nil {
+		o.file.discard()
+	}
+}
+
+func (o *receiptOutput) write(r *affinity.Receipt, s screen) error {
+	switch {
+	case o.w == nil:
+		return nil
+	case o.text:
+		out := bufio.NewWriter(o.w)
+		receiptView(&page{w: out, screen: s}, r)
+		return out.Flush()
+	}
+	if err := writeJSON(o.w, r); err != nil {
+		return fmt.Errorf("write receipt: %w", err)
+	}
+	if o.file != nil {
+		if err := o.file.commit(); err != nil {
+			return fmt.Errorf("write receipt: %w", err)
+		}
+	}
+	return nil
+}
 
 // mostRows of a receipt's table fit a screen.
 const mostRows = 24

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -14,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,8 +89,7 @@ it is not there; 2 for a mistake in the flags.`,
 	flags.StringVar(&o.class, "sched", "", "scheduling `CLASS`: other, batch, idle, fifo:PRIORITY, rr:PRIORITY")
 	flags.IntVar(&o.nice, "nice", 0, "nice value, -20 to 19")
 	flags.Var(&o.env, "env", "set what a runtime needs to agree with its seat: OMP_*, GOMAXPROCS, JAVA_TOOL_OPTIONS …; plan: of the runtime that the plan names")
-	flags.Var(&o.receipt, "receipt", "say at the end what became of every seat: a table on standard error, or as JSON to `[=FILE]` (- is standard error)")
-	flags.Lookup("receipt").NoOptDefVal = asText
+	o.receipt.bind(cmd, "say at the end what became of every seat")
 	flags.BoolVar(&o.group, "new-cgroup", false, "start the workers in a control group of their own, with the CPUs of all seats; it is removed afterwards")
 	flags.StringVar(&o.quota, "quota", "", "with --new-cgroup: the time of so many `CPUS` in all (2.5)")
 	flags.BoolVar(&o.require, "require", false, "fail with status 125 where a seat cannot be had in full or was not kept")
@@ -421,126 +417,4 @@ func (o *runOptions) makeGroup() (*affinity.Group, error) {
 		quota, _ = strconv.ParseFloat(o.quota, 64) // it was checked
 	}
 	return affinity.NewGroup(cpus, mems, quota, 0)
-}
-
-// lineOutput keeps the lines of several workers whole and tells them apart.
-type lineOutput struct {
-	mu  sync.Mutex
-	all []*lineWriter
-}
-
-func (o *lineOutput) lines(to io.Writer, worker int) io.Writer {
-	w := &lineWriter{o: o, to: to, prefix: strconv.Itoa(worker) + ": "}
-	o.all = append(o.all, w)
-	return w
-}
-
-// end writes what had no line end.
-func (o *lineOutput) end() {
-	for _, w := range o.all {
-		if len(w.rest) > 0 {
-			_, _ = w.Write([]byte("\n"))
-		}
-	}
-}
-
-type lineWriter struct {
-	o      *lineOutput
-	to     io.Writer
-	prefix string
-	rest   []byte
-}
-
-// longestLine is how much of a line without end is held back.
-const longestLine = 1 << 20
-
-func (w *lineWriter) Write(data []byte) (int, error) {
-	w.o.mu.Lock()
-	defer w.o.mu.Unlock()
-	w.rest = append(w.rest, data...)
-	out := bufio.NewWriter(w.to)
-	for {
-		end := slices.Index(w.rest, '\n')
-		if end < 0 && len(w.rest) < longestLine {
-			break
-		}
-		if end < 0 {
-			end = len(w.rest) - 1
-		}
-		out.WriteString(w.prefix)
-		out.Write(w.rest[:end+1])
-		w.rest = append(w.rest[:0], w.rest[end+1:]...)
-	}
-	return len(data), out.Flush()
-}
-
-// receiptFlag is the value of --receipt: a file, - for standard error, or the
-// flag alone for a table. It calls itself a bool to pflag, which then knows that
-// it may stand alone.
-type receiptFlag string
-
-// asText is what --receipt alone means.
-const asText = "true"
-
-func (f *receiptFlag) String() string { return string(*f) }
-func (f *receiptFlag) Type() string   { return "bool" }
-
-func (f *receiptFlag) Set(text string) error {
-	if text == "" {
-		return errors.New("it names no file")
-	}
-	*f = receiptFlag(text)
-	return nil
-}
-
-func (f *receiptFlag) wanted() bool { return *f != "" && *f != "false" }
-
-// receiptOutput is where a receipt goes. Its file is made before anything runs,
-// so that no run is lost for want of a place to write.
-type receiptOutput struct {
-	w    io.Writer
-	text bool
-	file *atomicFile
-}
-
-func (f *receiptFlag) open(stderr io.Writer) (*receiptOutput, error) {
-	switch {
-	case !f.wanted():
-		return &receiptOutput{}, nil
-	case *f == asText:
-		return &receiptOutput{w: stderr, text: true}, nil
-	case *f == "-":
-		return &receiptOutput{w: stderr}, nil
-	}
-	file, err := createAtomic(string(*f))
-	if err != nil {
-		return nil, fmt.Errorf("write receipt %s: %w", *f, err)
-	}
-	return &receiptOutput{w: file, file: file}, nil
-}
-
-func (o *receiptOutput) discard() {
-	if o.file != nil {
-		o.file.discard()
-	}
-}
-
-func (o *receiptOutput) write(r *affinity.Receipt, s screen) error {
-	switch {
-	case o.w == nil:
-		return nil
-	case o.text:
-		out := bufio.NewWriter(o.w)
-		receiptView(&page{w: out, screen: s}, r)
-		return out.Flush()
-	}
-	if err := writeJSON(o.w, r); err != nil {
-		return fmt.Errorf("write receipt: %w", err)
-	}
-	if o.file != nil {
-		if err := o.file.commit(); err != nil {
-			return fmt.Errorf("write receipt: %w", err)
-		}
-	}
-	return nil
 }

@@ -21,7 +21,7 @@ import (
 type selection struct {
 	pids          []int
 	match, cgroup string
-	user          userFlag
+	user          optional
 	all, kernel   bool
 
 	re  *regexp.Regexp
@@ -39,32 +39,14 @@ func (s *selection) bindNamed(cmd *cobra.Command) {
 func (s *selection) bind(cmd *cobra.Command) {
 	s.bindNamed(cmd)
 	flags := cmd.Flags()
-	flags.VarP(&s.user, "user", "u", "a user's processes; `[=NAME|UID]` says whose, if not yours")
-	flags.Lookup("user").NoOptDefVal = yourself
+	s.user.names = "user"
+	s.user.bind(flags, "user", "u", "a user's processes; `[=NAME|UID]` says whose, if not yours")
 	flags.BoolVarP(&s.all, "all", "a", false, "the processes of all users")
 	flags.BoolVar(&s.kernel, "kernel", false, "the kernel's own threads too, where they are among those meant")
 }
 
-// userFlag is the value of --user. It calls itself a bool to pflag, which then
-// knows that the flag may stand alone.
-type userFlag string
-
-// yourself is what --user alone means.
-const yourself = "true"
-
-func (f *userFlag) String() string { return string(*f) }
-func (f *userFlag) Type() string   { return "bool" }
-
-func (f *userFlag) Set(text string) error {
-	if text == "" {
-		return errors.New("it names nobody")
-	}
-	*f = userFlag(text)
-	return nil
-}
-
 func (s *selection) noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 1 && s.user == yourself {
+	if len(args) == 1 && s.user.value == alone {
 		return usage("the user follows an equals sign: --user="+args[0], "%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
 	}
 	return noArgs(cmd, args)
@@ -95,10 +77,10 @@ func (s *selection) check(cmd *cobra.Command) error {
 		return usage("it is a regular expression of Go's (RE2)", "--match: %w", err)
 	}
 	s.uid = os.Geteuid()
-	if s.user == "" || s.user == yourself {
+	if s.user.value == "" || s.user.value == alone {
 		return nil
 	}
-	number := string(s.user)
+	number := s.user.value
 	if _, err := strconv.Atoi(number); err != nil {
 		u, err := user.Lookup(number)
 		if err != nil {
@@ -107,7 +89,7 @@ func (s *selection) check(cmd *cobra.Command) error {
 		number = u.Uid
 	}
 	if s.uid, err = strconv.Atoi(number); err != nil || s.uid < 0 {
-		return usage("give a name or a number", "--user %s: that is no number of a user", s.user)
+		return usage("give a name or a number", "--user %s: that is no number of a user", s.user.value)
 	}
 	return nil
 }

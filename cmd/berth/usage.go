@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // usageError is a mistake of the user's: exit status 2, and a hint at what to
@@ -67,6 +69,32 @@ func (c *choice) Set(word string) error {
 
 func (c *choice) complete(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return c.of, cobra.ShellCompDirectiveNoFileComp
+}
+
+// optional is a flag whose value may be left out. It calls itself a bool to pflag,
+// which then knows that the flag may stand alone; [alone] is its value then.
+type optional struct {
+	value string
+	names string // what a value names, for an error
+}
+
+const alone = "true"
+
+func (o *optional) String() string { return o.value }
+func (o *optional) Type() string   { return "bool" }
+
+func (o *optional) Set(text string) error {
+	if text == "" {
+		return errors.New("it names no " + o.names)
+	}
+	o.value = text
+	return nil
+}
+
+// bind adds the flag to a command.
+func (o *optional) bind(flags *pflag.FlagSet, name, short, about string) {
+	flags.VarP(o, name, short, about)
+	flags.Lookup(name).NoOptDefVal = alone
 }
 
 // atMostOne refuses flags that ask for different things at once.
