@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -314,9 +315,9 @@ func TestReadUndo(t *testing.T) {
 		t.Fatal(err)
 	}
 	head := `{"schema":"berth.undo/v1","boot":"` + boot + `","written_at":"2026-01-02T03:04:05Z"}` + "\n"
-	record := `{"pid":7,"start_ns":10,"at_ns":20,"seats":[{"before":"0-1","after":"0","threads":[7,8]}]}` + "\n"
+	record := `{"pid":7,"start_ns":10,"at_ns":20,"seats":[{"before":"0-1","after":"0","threads":"3,7-9"}]}` + "\n"
 	got, torn, err := ReadUndo(strings.NewReader(head+record+record[:20]), "x")
-	if err != nil || !torn || len(got) != 1 || got[0].Seats[0].Threads[1] != 8 {
+	if err != nil || !torn || len(got) != 1 || !slices.Equal(got[0].Seats[0].Threads, []int{3, 7, 8, 9}) {
 		t.Errorf("%+v, %v, %v", got, torn, err)
 	}
 	for text, want := range map[string]string{
@@ -326,14 +327,30 @@ func TestReadUndo(t *testing.T) {
 		head + "{\n":                            "x:2: ",
 		head + `{"pid":"a"}` + "\n":             "x:2: ",
 		strings.Replace(head, boot, "other", 1): "before the machine was started anew",
+		strings.Replace(head+record, "7-9", "9-7", 1):       "is not a list of threads",
+		strings.Replace(head+record, "7-9", "1-9999999", 1): "is not a list of threads",
+		strings.Replace(head+record, "3,7-9", "", 1):        "is not a list of threads",
 	} {
 		if _, _, err := ReadUndo(strings.NewReader(text), "x"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
 	// What is not there any more is told of.
-	if got := Undo([]UndoRecord{{PID: 1 << 22, Start: 1, Seats: []UndoSeat{{Before: one(0), After: one(1), Threads: []int{1 << 22}}}}}); got.GoneProcesses != 1 || got.Restored != 0 {
+	if got := Undo([]UndoRecord{{PID: 1 << 22, Start: 1, Seats: []UndoSeat{{Before: one(0), After: one(1), Threads: TIDs{1 << 22}}}}}); got.GoneProcesses != 1 || got.Restored != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestTIDs(t *testing.T) {
+	for _, ids := range []TIDs{{7}, {7, 8}, {1, 3, 4, 5, 9}, {4 << 20}} {
+		text, err := ids.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back TIDs
+		if err := back.UnmarshalText(text); err != nil || !slices.Equal(ids, back) {
+			t.Errorf("%v is written %s and read %v, %v", ids, text, back, err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,55 @@ type UndoRecord struct {
 type UndoSeat struct {
 	Before  cpuset.Set `json:"before"`
 	After   cpuset.Set `json:"after"`
-	Threads []int      `json:"threads"`
+	Threads TIDs       `json:"threads"`
+}
+
+// TIDs are numbers of threads, in ascending order. As text they are a list with
+// ranges, "7,100-199": most threads of a process are born one after the other.
+type TIDs []int
+
+// MarshalText writes the list.
+func (t TIDs) MarshalText() ([]byte, error) {
+	var b []byte
+	for i := 0; i < len(t); {
+		end := i + 1
+		for end < len(t) && t[end] == t[end-1]+1 {
+			end++
+		}
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(t[i]), 10)
+		if end-i > 1 {
+			b = strconv.AppendInt(append(b, '-'), int64(t[end-1]), 10)
+		}
+		i = end
+	}
+	return b, nil
+}
+
+// mostTIDs bounds the threads that a list can name: PID_MAX_LIMIT of the kernel's
+// include/linux/threads.h.
+const mostTIDs = 4 << 20
+
+// UnmarshalText reads the list.
+func (t *TIDs) UnmarshalText(text []byte) error {
+	*t = nil
+	for item := range strings.SplitSeq(string(text), ",") {
+		first, last, isRange := strings.Cut(item, "-")
+		low, err := strconv.Atoi(first)
+		high := low
+		if err == nil && isRange {
+			high, err = strconv.Atoi(last)
+		}
+		if err != nil || low < 1 || high < low || high > mostTIDs || len(*t)+high-low >= mostTIDs {
+			return fmt.Errorf("%q is not a list of threads", item)
+		}
+		for tid := low; tid <= high; tid++ {
+			*t = append(*t, tid)
+		}
+	}
+	return nil
 }
 
 // UndoLog is a file to which the state of threads is written, and synced to the
@@ -68,7 +117,7 @@ func CreateUndo(name string) (*UndoLog, error) {
 		return nil, fmt.Errorf("write undo file: %w", err)
 	}
 	u := &UndoLog{f, name}
-	err = u.line(undoHead{UndoSchema, boot, time.Now()})
+	err = u.write(undoHead{UndoSchema, boot, time.Now()}) // on the disk with the first record
 	if err == nil {
 		err = syncDir(filepath.Dir(name))
 	}
@@ -90,18 +139,22 @@ func (u *UndoLog) Close() error { return u.f.Close() }
 func (u *UndoLog) Remove() error { return errors.Join(u.f.Close(), os.Remove(u.name)) }
 
 // Append writes a record; when it returns, the record is on the disk.
-func (u *UndoLog) Append(r UndoRecord) error { return u.line(r) }
+func (u *UndoLog) Append(r UndoRecord) error {
+	if err := u.write(r); err != nil {
+		return err
+	}
+	err := u.f.Sync()
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) { // a pipe or a device has no disk
+		return fmt.Errorf("write undo file %s: %w; nothing more was changed", u.name, err)
+	}
+	return nil
+}
 
-func (u *UndoLog) line(v any) error {
+// write writes a line.
+func (u *UndoLog) write(v any) error {
 	text, err := json.Marshal(v)
 	if err == nil {
 		_, err = u.f.Write(append(text, '\n'))
-	}
-	if err == nil {
-		err = u.f.Sync()
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-			err = nil // a pipe or a device has no disk
-		}
 	}
 	if err != nil {
 		return fmt.Errorf("write undo file %s: %w; nothing more was changed", u.name, err)
