@@ -33,7 +33,8 @@ type Pinner struct {
 	// DryRun changes nothing.
 	DryRun bool
 
-	// Threads are those that were seated, or in a dry run would be.
+	// Threads are those that were seated, or in a dry run would be; while
+	// following, those that ended are dropped now and then.
 	Threads []Pinned
 	// Failed holds what could not be seated, and why: other users' threads, and
 	// seats that the kernel trimmed, as a [*Trimmed].
@@ -58,8 +59,9 @@ type Pinned struct {
 // pinning is a process whose threads are being seated.
 type pinning struct {
 	*tasks.Held
-	tids []int // as last listed, ascending
-	done []int // those of them that were looked at before
+	tids  []int           // as last listed, ascending
+	done  []int           // those of them that were looked at before
+	given map[string]bool // masks that the undo file knows to have been given here
 }
 
 // list lists the threads anew.
@@ -161,6 +163,7 @@ func (p *Pinner) Follow(ctx context.Context) error {
 		} else {
 			continue
 		}
+		p.forget()
 		for pid, at := range p.held {
 			err := p.settle(ctx, at)
 			if errors.Is(err, tasks.ErrGone) {
@@ -172,6 +175,25 @@ func (p *Pinner) Follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forget drops threads that ended, once they are the most.
+func (p *Pinner) forget() {
+	alive := 0
+	for _, at := range p.held {
+		alive += len(at.done)
+	}
+	if len(p.Threads) < 2*alive+1000 {
+		return
+	}
+	p.Threads = slices.DeleteFunc(p.Threads, func(t Pinned) bool {
+		at := p.held[t.PID]
+		if at == nil {
+			return true
+		}
+		_, there := slices.BinarySearch(at.done, t.TID)
+		return !there
+	})
 }
 
 // round seats those of the threads last listed that were not looked at before,
@@ -208,11 +230,9 @@ func (p *Pinner) round(at *pinning) (looked bool, err error) {
 	if p.DryRun {
 		return looked, nil
 	}
-	if p.Undo != nil && len(found) > 0 {
-		if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: grouped(found)}); err != nil {
-			p.Threads = p.Threads[:from]
-			return looked, err
-		}
+	if err := p.remember(at, found, now); err != nil {
+		p.Threads = p.Threads[:from]
+		return looked, err
 	}
 	for i := range found {
 		t := &found[i]
@@ -221,6 +241,32 @@ func (p *Pinner) round(at *pinning) (looked bool, err error) {
 		}
 	}
 	return looked, nil
+}
+
+// remember writes to the undo file what threads had. Those born after the first
+// record of a process had it from others, which [Undo] knows: of them it needs
+// the masks alone that nobody was given before.
+func (p *Pinner) remember(at *pinning, found []Pinned, now time.Duration) error {
+	if p.Undo == nil {
+		return nil
+	}
+	if at.given != nil {
+		found = slices.DeleteFunc(slices.Clone(found), func(t Pinned) bool { return at.given[t.Asked.String()] })
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	seats := grouped(found)
+	if err := p.Undo.Append(UndoRecord{PID: at.PID, Start: at.Start, At: now, Seats: seats}); err != nil {
+		return err
+	}
+	if at.given == nil {
+		at.given = map[string]bool{}
+	}
+	for _, s := range seats {
+		at.given[s.After.String()] = true
+	}
+	return nil
 }
 
 // fails takes note of what a thread could not be given. That it ended is none

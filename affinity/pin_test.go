@@ -309,6 +309,59 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// However many threads are born under a seat, the undo file does not grow, and
+// still undoes them; a seat that nobody had before is remembered.
+func TestUndoOfNewborns(t *testing.T) {
+	all := allowed(t)
+	if all.Len() < 2 {
+		t.Skip("needs two CPUs")
+	}
+	pid, more := program(t, 2, "BERTH_BIRTHS=2000")
+	name := filepath.Join(t.TempDir(), "undo")
+	u, err := CreateUndo(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	lines := func() int {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), "\n")
+	}
+	seat := one(all.Last())
+	p := Pinner{Undo: u, Seat: func(int, int, string) cpuset.Set { return seat }}
+	defer p.Close()
+	for range 10 {
+		if err := p.Process(context.Background(), pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := more.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(); got != 2 {
+		t.Errorf("the file has %d lines, want its head and one record", got)
+	}
+	p.held[pid].done = nil // as if all were born now
+	seat = one(all.First())
+	if err := p.Process(context.Background(), pid); err != nil {
+		t.Fatal(err)
+	}
+	if got := lines(); got != 3 {
+		t.Errorf("with a seat that was not given before the file has %d lines", got)
+	}
+	if got := undone(t, name); len(got.Failed) > 0 {
+		t.Errorf("%+v", got)
+	}
+	for tid, mask := range masks(t, pid) {
+		if mask != all.String() {
+			t.Errorf("thread %d still sits on %s", tid, mask)
+		}
+	}
+}
+
 func TestReadUndo(t *testing.T) {
 	boot, err := bootID()
 	if err != nil {

@@ -57,9 +57,9 @@ type Run struct {
 	Log func(string)
 }
 
-// Do starts the workers and returns when the last has ended, or after ctx is
-// done, which ends them. The error says why a worker could not be started or
-// seated; the receipt is there all the same, for those that were.
+// Do starts the workers and returns when the last has ended. The error says why
+// a worker could not be started or seated, or is ctx's, whose end ends them; the
+// receipt is there all the same, for those that were.
 func (r *Run) Do(ctx context.Context) (*Receipt, error) {
 	s := &supervisor{Run: r, began: time.Now(), owner: map[int]int{}, seated: map[thread]*seated{},
 		receipt: &Receipt{Schema: ReceiptSchema, Each: r.each(), Workers: []WorkerReceipt{}, Broken: []Violation{}, Finding: []finding.Finding{}}}
@@ -71,7 +71,9 @@ func (r *Run) Do(ctx context.Context) (*Receipt, error) {
 	if err != nil {
 		s.stop(unix.SIGKILL)
 	}
-	s.look(ctx, children)
+	if s.look(ctx, children) && err == nil {
+		err = ctx.Err()
+	}
 	s.close()
 	return s.receipt, err
 }
@@ -183,7 +185,8 @@ func (s *supervisor) broken(v Violation) {
 }
 
 // look waits for the workers' ends, and meanwhile samples and passes signals on.
-func (s *supervisor) look(ctx context.Context, children <-chan os.Signal) {
+// It reports whether ctx ended them.
+func (s *supervisor) look(ctx context.Context, children <-chan os.Signal) (stopped bool) {
 	var tick, killing <-chan time.Time
 	cancelled := ctx.Done()
 	timer := time.NewTimer(s.interval())
@@ -204,12 +207,13 @@ func (s *supervisor) look(ctx context.Context, children <-chan os.Signal) {
 			s.attend()
 			timer.Reset(s.interval())
 		case <-cancelled:
-			cancelled = nil
+			cancelled, stopped = nil, true
 			s.stop(unix.SIGTERM)
 		case <-killing:
 			s.signal(unix.SIGKILL)
 		}
 	}
+	return stopped
 }
 
 // interval is short while seats are still to be given to newborn threads.

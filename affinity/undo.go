@@ -292,7 +292,7 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 			first[tid] = s
 		}
 	}
-	inherited := inheritance(records[0])
+	inherited := inheritance(records)
 	done := map[int]bool{}
 	for {
 		tids, err := h.TIDs(nil)
@@ -334,7 +334,7 @@ func (u *undoing) children(pid int, records []UndoRecord) {
 	if err != nil {
 		return
 	}
-	inherited := inheritance(records[0])
+	inherited := inheritance(records)
 	for _, p := range all.Descendants(pid) {
 		id := thread{p.PID, p.Start}
 		if u.seen[id] || p.Start+tasks.Tick < records[0].At {
@@ -355,11 +355,11 @@ func (u *undoing) children(pid int, records []UndoRecord) {
 }
 
 // inheritance tells for each mask that was given what those who got it mostly
-// had before.
-func inheritance(r UndoRecord) map[string]cpuset.Set {
+// had before. Who got one after the first record had inherited another.
+func inheritance(records []UndoRecord) map[string]cpuset.Set {
 	votes := map[string]map[string]int{}
 	sets := map[string]cpuset.Set{}
-	for _, s := range r.Seats {
+	for _, s := range records[0].Seats {
 		after, before := s.After.String(), s.Before.String()
 		if votes[after] == nil {
 			votes[after] = map[string]int{}
@@ -376,6 +376,18 @@ func inheritance(r UndoRecord) map[string]cpuset.Set {
 			}
 		}
 		out[after] = sets[best]
+	}
+	for _, r := range records[1:] {
+		for _, s := range r.Seats {
+			if _, ok := out[s.After.String()]; ok {
+				continue
+			}
+			before, ok := out[s.Before.String()]
+			if !ok {
+				before = s.Before
+			}
+			out[s.After.String()] = before
+		}
 	}
 	return out
 }
