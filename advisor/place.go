@@ -220,8 +220,22 @@ func (t *task) seat(worker int, thread *int, slots ...slot) Seat {
 
 func union(slots []slot) cpuset.Set {
 	cpus := make([]cpuset.CPU, len(slots))
+	last := cpuset.CPU(0)
 	for i, s := range slots {
 		cpus[i] = s.cpu
+		last = max(last, s.cpu)
+	}
+	if len(slots) > 64 { // put them in order without comparing each with others
+		seen := make([]bool, last+1)
+		for _, c := range cpus {
+			seen[c] = true
+		}
+		cpus = cpus[:0]
+		for c, is := range seen {
+			if is {
+				cpus = append(cpus, cpuset.CPU(c))
+			}
+		}
 	}
 	return cpuset.Of(cpus...)
 }
