@@ -104,9 +104,16 @@ func (t *Trimmed) group() string {
 
 func cpusAre(s cpuset.Set) string {
 	if s.Len() == 1 {
-		return "CPU " + s.String() + " is"
+		return inWords(s) + " is"
 	}
-	return "CPUs " + s.String() + " are"
+	return inWords(s) + " are"
+}
+
+func inWords(s cpuset.Set) string {
+	if s.Len() == 1 {
+		return "CPU " + s.String()
+	}
+	return "CPUs " + s.String()
 }
 
 // trimmed finds out why the kernel dropped CPUs.

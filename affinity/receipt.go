@@ -226,8 +226,8 @@ func (b *balance) judge(r *Receipt, w *watchedSeat) {
 		return
 	}
 	if _, other, whole := b.disturbed(w.asked); float64(other) > squeezed*float64(whole) {
-		broken(SqueezedOut, "%s was ready for %s without a CPU while others took %.0f %% of CPUs %s: keep them away, or choose other CPUs",
-			who, ready.Round(rounding), 100*float64(other)/float64(whole), w.asked)
+		broken(SqueezedOut, "%s was ready for %s without a CPU while others took %.0f %% of %s: keep them away, or choose other CPUs",
+			who, ready.Round(rounding), 100*float64(other)/float64(whole), inWords(w.asked))
 	}
 }
 
@@ -285,7 +285,7 @@ func (b *balance) shared(r *Receipt) {
 	for _, at := range slices.Sorted(maps.Keys(busy)) {
 		set, err := cpuset.Parse(at)
 		if n := len(busy[at]); err == nil && n > set.Len() {
-			found.Add("oversubscribed", finding.Warning, []string{fmt.Sprintf("%d busy threads on CPUs %s, ready without a CPU for %s in all", n, at, late[at].Round(rounding))},
+			found.Add("oversubscribed", finding.Warning, []string{fmt.Sprintf("%d busy threads on %s, ready without a CPU for %s in all", n, inWords(set), late[at].Round(rounding))},
 				"More threads are busy than their seats have CPUs, so they take turns.")
 		}
 	}

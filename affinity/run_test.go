@@ -180,7 +180,7 @@ func TestRunOversubscribed(t *testing.T) {
 	}
 	got := do(t, r)
 	i := slices.IndexFunc(got.Finding, func(f finding.Finding) bool { return f.Code == "oversubscribed" })
-	if i < 0 || !strings.Contains(got.Finding[i].Evidence[0], "4 busy threads on CPUs "+c.String()) {
+	if i < 0 || !strings.Contains(got.Finding[i].Evidence[0], "4 busy threads on CPU "+c.String()) {
 		t.Errorf("findings %+v", got.Finding)
 	}
 	for _, w := range got.Workers {
