@@ -134,7 +134,8 @@ func TestPinWholeProcess(t *testing.T) {
 			t.Errorf("thread %d sits on %s", tid, mask)
 		}
 	}
-	if r := p.Receipt(); !r.Kept || len(r.Workers) != 1 || len(r.Workers[0].Threads) != len(got) || !r.Workers[0].Threads[0].Set.Equal(one(all.First())) {
+	if r := p.Receipt(); !r.Kept || len(r.Workers) != 1 || len(r.Workers[0].Threads) < len(got) || // Go may have made one more
+		!r.Workers[0].Threads[0].Set.Equal(one(all.First())) {
 		t.Errorf("receipt %+v", r)
 	}
 }
