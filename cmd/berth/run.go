@@ -381,8 +381,12 @@ func (o *runOptions) supervise(cmd *cobra.Command, path string) error {
 	output.end()
 	got.Command = o.program // as it was given
 	if len(got.Workers) > 0 {
-		if err := receipt.write(got, screenOf(cmd.ErrOrStderr())); err != nil {
-			return err
+		lost := receipt.write(got, screenOf(cmd.ErrOrStderr()))
+		switch {
+		case lost != nil && (err != nil || got.Status != 0):
+			run.Log(lost.Error()) // the status is the program's
+		case lost != nil:
+			return lost
 		}
 	}
 	var start *fs.PathError

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -44,8 +42,8 @@ func oneFile(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// writeSnapshot writes beside the file and renames, so that a name never
-// stands for half a machine.
+// writeSnapshot writes the archive so that its name never stands for half a
+// machine.
 func writeSnapshot(ctx context.Context, name string, stdout io.Writer) error {
 	if name == "-" {
 		return snapshot.Write(ctx, stdout)
@@ -54,22 +52,19 @@ func writeSnapshot(ctx context.Context, name string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".berth-snapshot-*")
+	f, err := createAtomic(name)
 	if err != nil {
 		return fmt.Errorf("write snapshot %s: %w", name, err)
 	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	err = func() error {
-		w, err := compress(f)
-		if err != nil {
-			return err
-		}
-		return errors.Join(snapshot.Write(ctx, w), w.Close(), f.Chmod(0o644))
-	}()
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write snapshot %s: %w", name, err)
+	defer f.discard()
+	w, err := compress(f)
+	if err == nil {
+		err = errors.Join(snapshot.Write(ctx, w), w.Close())
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
+	if err == nil {
+		err = f.commit()
+	}
+	if err != nil {
 		return fmt.Errorf("write snapshot %s: %w", name, err)
 	}
 	return nil
