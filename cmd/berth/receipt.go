@@ -123,7 +123,7 @@ func receiptView(p *page, r *affinity.Receipt) {
 		if i == mostRows {
 			break
 		}
-		cells = append(cells, []string{strconv.Itoa(t.worker), strconv.Itoa(t.TID), printable(t.Name), orAny(t.Asked), orAny(t.Set), cpuList(t.RanOn),
+		cells = append(cells, []string{strconv.Itoa(t.worker), strconv.Itoa(t.TID), printable(t.Name), orWord(t.Asked, "any"), orWord(t.Set, "?"), cpuList(t.RanOn),
 			seconds(t.OnCPUMS), seconds(t.RunDelayMS), number(t.Migrations), sum(t.Voluntary, t.Involuntary)})
 	}
 	if len(rows) > 0 {
@@ -159,14 +159,15 @@ func worse(t affinity.ThreadReceipt) int {
 		score = int(*t.RunDelayMS)
 	}
 	if !t.Asked.IsEmpty() && !t.RanOn.SubsetOf(t.Asked) {
-		score += 1 << 40
+		score += 1 << 30
 	}
 	return score
 }
 
-func orAny(s cpuset.Set) string {
+// orWord is a set, or a word for an empty one.
+func orWord(s cpuset.Set, word string) string {
 	if s.IsEmpty() {
-		return "any"
+		return word
 	}
 	return cpuList(s)
 }
