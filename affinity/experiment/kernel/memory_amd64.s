@@ -1,0 +1,289 @@
+#include "textflag.h"
+
+// Loops over memory take two to eight lines a round, as many as the CPU still
+// gains by, then the lines that remain. Those with a store fetch ahead: the
+// prefetchers alone do not keep up with stores past the caches.
+
+#define AHEAD 768
+
+// func readAVX512(b []byte) uint64
+TEXT ·readAVX512(SB), NOSPLIT, $0-32
+	MOVQ b_base+0(FP), SI
+	MOVQ b_len+8(FP), CX
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+	SUBQ $512, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	VPXORQ 0(SI), Z0, Z0
+	VPXORQ 64(SI), Z1, Z1
+	VPXORQ 128(SI), Z2, Z2
+	VPXORQ 192(SI), Z3, Z3
+	VPXORQ 256(SI), Z4, Z4
+	VPXORQ 320(SI), Z5, Z5
+	VPXORQ 384(SI), Z6, Z6
+	VPXORQ 448(SI), Z7, Z7
+	ADDQ $512, SI
+	SUBQ $512, CX
+	JGE  lines
+
+rest:
+	ADDQ $448, CX
+	JLT  done
+
+line:
+	VPXORQ 0(SI), Z0, Z0
+	ADDQ $64, SI
+	SUBQ $64, CX
+	JGE  line
+
+done:
+	VPXORQ Z1, Z0, Z0
+	VPXORQ Z3, Z2, Z2
+	VPXORQ Z5, Z4, Z4
+	VPXORQ Z7, Z6, Z6
+	VPXORQ Z2, Z0, Z0
+	VPXORQ Z6, Z4, Z4
+	VPXORQ Z4, Z0, Z0
+	VEXTRACTI64X4 $1, Z0, Y1
+	VPXOR Y1, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPXOR X1, X0, X0
+	VPSHUFD $0x4E, X0, X1
+	VPXOR X1, X0, X0
+	VMOVQ X0, AX
+	MOVQ AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func readAVX2(b []byte) uint64
+TEXT ·readAVX2(SB), NOSPLIT, $0-32
+	MOVQ b_base+0(FP), SI
+	MOVQ b_len+8(FP), CX
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	SUBQ $512, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	VPXOR 0(SI), Y0, Y0
+	VPXOR 32(SI), Y1, Y1
+	VPXOR 64(SI), Y2, Y2
+	VPXOR 96(SI), Y3, Y3
+	VPXOR 128(SI), Y4, Y4
+	VPXOR 160(SI), Y5, Y5
+	VPXOR 192(SI), Y6, Y6
+	VPXOR 224(SI), Y7, Y7
+	VPXOR 256(SI), Y0, Y0
+	VPXOR 288(SI), Y1, Y1
+	VPXOR 320(SI), Y2, Y2
+	VPXOR 352(SI), Y3, Y3
+	VPXOR 384(SI), Y4, Y4
+	VPXOR 416(SI), Y5, Y5
+	VPXOR 448(SI), Y6, Y6
+	VPXOR 480(SI), Y7, Y7
+	ADDQ $512, SI
+	SUBQ $512, CX
+	JGE  lines
+
+rest:
+	ADDQ $448, CX
+	JLT  done
+
+line:
+	VPXOR 0(SI), Y0, Y0
+	VPXOR 32(SI), Y1, Y1
+	ADDQ $64, SI
+	SUBQ $64, CX
+	JGE  line
+
+done:
+	VPXOR Y1, Y0, Y0
+	VPXOR Y3, Y2, Y2
+	VPXOR Y5, Y4, Y4
+	VPXOR Y7, Y6, Y6
+	VPXOR Y2, Y0, Y0
+	VPXOR Y6, Y4, Y4
+	VPXOR Y4, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPXOR X1, X0, X0
+	VPSHUFD $0x4E, X0, X1
+	VPXOR X1, X0, X0
+	VMOVQ X0, AX
+	MOVQ AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func copyAVX512(dst, src []byte)
+TEXT ·copyAVX512(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ src_base+24(FP), SI
+	SUBQ $128, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	PREFETCHT0 AHEAD(SI)
+	PREFETCHT0 (AHEAD+64)(SI)
+	VMOVDQU64 0(SI), Z0
+	VMOVDQU64 64(SI), Z1
+	VMOVNTDQ Z0, 0(DI)
+	VMOVNTDQ Z1, 64(DI)
+	ADDQ $128, SI
+	ADDQ $128, DI
+	SUBQ $128, CX
+	JGE  lines
+
+rest:
+	ADDQ $64, CX
+	JLT  done
+	VMOVDQU64 0(SI), Z0
+	VMOVNTDQ Z0, 0(DI)
+
+done:
+	SFENCE
+	VZEROUPPER
+	RET
+
+// func copyAVX2(dst, src []byte)
+TEXT ·copyAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ src_base+24(FP), SI
+	SUBQ $128, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	PREFETCHT0 AHEAD(SI)
+	PREFETCHT0 (AHEAD+64)(SI)
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVDQU 64(SI), Y2
+	VMOVDQU 96(SI), Y3
+	VMOVNTDQ Y0, 0(DI)
+	VMOVNTDQ Y1, 32(DI)
+	VMOVNTDQ Y2, 64(DI)
+	VMOVNTDQ Y3, 96(DI)
+	ADDQ $128, SI
+	ADDQ $128, DI
+	SUBQ $128, CX
+	JGE  lines
+
+rest:
+	ADDQ $64, CX
+	JLT  done
+	VMOVDQU 0(SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVNTDQ Y0, 0(DI)
+	VMOVNTDQ Y1, 32(DI)
+
+done:
+	SFENCE
+	VZEROUPPER
+	RET
+
+// func triadAVX512(a, b, c []float64, s float64)
+TEXT ·triadAVX512(SB), NOSPLIT, $0-80
+	MOVQ a_base+0(FP), DI
+	MOVQ a_len+8(FP), CX
+	MOVQ b_base+24(FP), SI
+	MOVQ c_base+48(FP), DX
+	VBROADCASTSD s+72(FP), Z8
+	SUBQ $16, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	PREFETCHT0 AHEAD(SI)
+	PREFETCHT0 (AHEAD+64)(SI)
+	PREFETCHT0 AHEAD(DX)
+	PREFETCHT0 (AHEAD+64)(DX)
+	VMULPD 0(DX), Z8, Z0
+	VMULPD 64(DX), Z8, Z1
+	VADDPD 0(SI), Z0, Z0
+	VADDPD 64(SI), Z1, Z1
+	VMOVNTPD Z0, 0(DI)
+	VMOVNTPD Z1, 64(DI)
+	ADDQ $128, DX
+	ADDQ $128, SI
+	ADDQ $128, DI
+	SUBQ $16, CX
+	JGE  lines
+
+rest:
+	ADDQ $8, CX
+	JLT  done
+	VMULPD 0(DX), Z8, Z0
+	VADDPD 0(SI), Z0, Z0
+	VMOVNTPD Z0, 0(DI)
+
+done:
+	SFENCE
+	VZEROUPPER
+	RET
+
+// func triadAVX2(a, b, c []float64, s float64)
+TEXT ·triadAVX2(SB), NOSPLIT, $0-80
+	MOVQ a_base+0(FP), DI
+	MOVQ a_len+8(FP), CX
+	MOVQ b_base+24(FP), SI
+	MOVQ c_base+48(FP), DX
+	VBROADCASTSD s+72(FP), Y8
+	SUBQ $16, CX
+	JLT  rest
+	PCALIGN $64
+
+lines:
+	PREFETCHT0 AHEAD(SI)
+	PREFETCHT0 (AHEAD+64)(SI)
+	PREFETCHT0 AHEAD(DX)
+	PREFETCHT0 (AHEAD+64)(DX)
+	VMULPD 0(DX), Y8, Y0
+	VMULPD 32(DX), Y8, Y1
+	VMULPD 64(DX), Y8, Y2
+	VMULPD 96(DX), Y8, Y3
+	VADDPD 0(SI), Y0, Y0
+	VADDPD 32(SI), Y1, Y1
+	VADDPD 64(SI), Y2, Y2
+	VADDPD 96(SI), Y3, Y3
+	VMOVNTPD Y0, 0(DI)
+	VMOVNTPD Y1, 32(DI)
+	VMOVNTPD Y2, 64(DI)
+	VMOVNTPD Y3, 96(DI)
+	ADDQ $128, DX
+	ADDQ $128, SI
+	ADDQ $128, DI
+	SUBQ $16, CX
+	JGE  lines
+
+rest:
+	ADDQ $8, CX
+	JLT  done
+	VMULPD 0(DX), Y8, Y0
+	VMULPD 32(DX), Y8, Y1
+	VADDPD 0(SI), Y0, Y0
+	VADDPD 32(SI), Y1, Y1
+	VMOVNTPD Y0, 0(DI)
+	VMOVNTPD Y1, 32(DI)
+
+done:
+	SFENCE
+	VZEROUPPER
+	RET
