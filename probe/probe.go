@@ -16,6 +16,10 @@ import (
 	"berth/probe/topology"
 )
 
+// VCPUUnverified is the code of the finding that this is a virtual machine of
+// which nobody promised that its CPUs stay where they are.
+const VCPUUnverified = "vcpu-unverified"
+
 // Probe reads a machine.
 //
 // Sources are merged by one rule. The kernel's files say which CPUs there are
@@ -261,7 +265,7 @@ func (m *Machine) judge(f *files, found *finding.List) {
 	}
 	m.judgeMemory(found)
 	if m.Host.Hypervisor != "" && m.Host.Hypervisor != "pr/sm" && !f.cpuid.dedicated() {
-		found.Add("vcpu-unverified", finding.Info, nil,
+		found.Add(VCPUUnverified, finding.Info, nil,
 			"A virtual machine without the promise of dedicated cores: which physical core a CPU runs on can change, so pinning here promises nothing physical.")
 	}
 	if t.Isolated != nil && t.Isolated.Overlaps(t.Allowed) {

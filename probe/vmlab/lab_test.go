@@ -62,15 +62,30 @@ func setsOf[T any](objects []T, cpus func(T) cpuset.Set) []string {
 	return out
 }
 
-// checkAgainstFiles holds a machine against the guest's own files.
-func checkAgainstFiles(t *testing.T, steps map[string]string, m *probe.Machine) {
-	t.Helper()
+// factsOf is what the guest's files said, by name.
+func factsOf(steps map[string]string) map[string]string {
 	facts := map[string]string{}
 	for line := range strings.Lines(steps["facts"]) {
 		if name, text, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
 			facts[name] = text
 		}
 	}
+	return facts
+}
+
+func mustParse(t *testing.T, list string) cpuset.Set {
+	t.Helper()
+	set, err := cpuset.Parse(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// checkAgainstFiles holds a machine against the guest's own files.
+func checkAgainstFiles(t *testing.T, steps map[string]string, m *probe.Machine) {
+	t.Helper()
+	facts := factsOf(steps)
 	top := m.Topology
 	same := func(what string, got, want []string) {
 		if !slices.Equal(got, want) {

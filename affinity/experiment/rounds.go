@@ -1,0 +1,371 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/perf/benchmath"
+
+	"berth/affinity"
+	"berth/probe/cpuset"
+	"berth/probe/finding"
+)
+
+// Value is a measured value: the median of the trials that count, and the
+// interval in which the median lies with 95 % confidence, by order statistics.
+type Value struct {
+	Median float64 `json:"median" yaml:"median"`
+	Low    float64 `json:"low" yaml:"low"`
+	High   float64 `json:"high" yaml:"high"`
+	Runs   int     `json:"runs" yaml:"runs"`
+}
+
+// fewest is the number of trials from which order statistics give an interval
+// of the median with 95 % confidence: 1 - 2·(1/2)^n ≥ 0.95.
+const fewest = 6
+
+// enough is the number of trials before an arm can be finished: an interval that
+// is narrow by chance after fewer would end it too early.
+const enough = 8
+
+// valueOf is the value of some trials.
+func valueOf(xs []float64) Value {
+	if len(xs) == 0 {
+		return Value{}
+	}
+	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(slices.Clone(xs), &benchmath.DefaultThresholds), 0.95)
+	v := Value{Median: s.Center, Low: s.Lo, High: s.Hi, Runs: len(xs)}
+	if len(xs) < fewest { // no interval of so few has the confidence: all that was seen, then
+		v.Low, v.High = slices.Min(xs), slices.Max(xs)
+	}
+	return v
+}
+
+// width is how far the farther end is from the median, as a share of it.
+func (v Value) width() float64 {
+	if v.Median == 0 {
+		return max(v.High, -v.Low)
+	}
+	return max(v.High-v.Median, v.Median-v.Low) / max(v.Median, -v.Median)
+}
+
+// scaled is the value in another unit.
+func (v Value) scaled(by float64) Value {
+	v.Median, v.Low, v.High = v.Median*by, v.Low*by, v.High*by
+	if by < 0 {
+		v.Low, v.High = v.High, v.Low
+	}
+	return v
+}
+
+// plus is the value moved by a constant.
+func (v Value) plus(d float64) Value {
+	v.Median, v.Low, v.High = v.Median+d, v.Low+d, v.High+d
+	return v
+}
+
+// measurement is what one trial gave.
+type measurement struct {
+	// value is what the arm is about; its median decides when to stop.
+	value float64
+	// lost is the share of the workers' time that others took, as far as the
+	// arm can tell it from what its own workers took of one another.
+	lost float64
+	// off says that a worker was seen off its seat, and where.
+	off string
+	// more are further figures, by name.
+	more map[string]float64
+}
+
+// arm is one of the ways of working that an experiment compares.
+type arm struct {
+	name    string
+	watched cpuset.Set // CPUs whose other work is noise
+	trial   func(ctx context.Context, window time.Duration) (measurement, error)
+	// loose arms do not have to reach the width.
+	loose bool
+	// base is the arm that this one is compared with, if any.
+	base *arm
+	// optional arms may fail without ending the experiment.
+	optional bool
+
+	round map[int]measurement // those that count, by round
+	noisy int                 // trials that do not
+	why   map[string]*cause   // and why
+	err   error               // of an optional arm
+}
+
+// values are one figure of the trials that count, by round; the empty name is
+// the arm's own.
+func (a *arm) values(name string) []float64 {
+	var xs []float64
+	for _, r := range sortedKeys(a.round) {
+		m := a.round[r]
+		if x, ok := m.more[name]; name == "" {
+			xs = append(xs, m.value)
+		} else if ok {
+			xs = append(xs, x)
+		}
+	}
+	return xs
+}
+
+// over are the ratios of an arm to another one, round by round: what changed
+// slowly in between touched both.
+func (a *arm) over(b *arm) []float64 {
+	var xs []float64
+	for _, r := range sortedKeys(a.round) {
+		if base, ok := b.round[r]; ok && base.value != 0 {
+			xs = append(xs, a.round[r].value/base.value)
+		}
+	}
+	return xs
+}
+
+// cause is a kind of disturbance: how often it was seen, and the largest share of
+// time that it took.
+type cause struct {
+	times int
+	most  float64
+}
+
+func (a *arm) known() bool { return len(a.round) >= fewest }
+
+func sortedKeys[V any](m map[int]V) []int {
+	keys := make([]int, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// rounds repeats the trials of some arms.
+type rounds struct {
+	settings *Settings
+	report   *Report
+	arms     []*arm
+	window   time.Duration
+	// workers is how many CPUs' time the largest arm asks for.
+	workers int
+	// children are the processes that work for it.
+	children func() []int
+	// fixed ends it after so many good rounds, whatever the width.
+	fixed    int
+	deadline time.Time
+	clock    func() time.Time // nil: time.Now
+}
+
+// run measures until the widths are reached or the time is up, and puts what it
+// has to say of noise into the report. The error is one that leaves nothing to
+// report; the end of ctx is none.
+func (r *rounds) run(ctx context.Context) error {
+	s := r.settings
+	_, quota := s.quotaBelow(r.workers)
+	w := &watch{quota: quota, children: r.children, stealKnown: true}
+	seed := s.Seed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	if r.clock == nil {
+		r.clock = time.Now
+	}
+	began := r.clock()
+	if r.deadline.IsZero() {
+		r.deadline = began.Add(s.Limit)
+	}
+	for _, a := range r.arms {
+		a.round, a.why = map[int]measurement{}, map[string]*cause{}
+	}
+	order := slices.Clone(r.arms)
+	for round := 0; ctx.Err() == nil; round++ {
+		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, a := range order {
+			if a.err != nil || ctx.Err() != nil || (round > 0 && r.clock().After(r.deadline)) || !r.needed(a) {
+				continue
+			}
+			if s.Progress != nil {
+				part := min(1, float64(r.clock().Sub(began))/float64(max(r.deadline.Sub(began), 1)))
+				s.Progress(part, a.name)
+			}
+			if err := r.trial(ctx, w, a, round); err != nil {
+				return err
+			}
+		}
+		if round > 0 && r.done() || r.clock().After(r.deadline) {
+			break
+		}
+		// Nothing counts for half of the time: more of it will not help.
+		if r.clock().Sub(began) > r.deadline.Sub(began)/2 && round >= fewest && !slices.ContainsFunc(r.arms, func(a *arm) bool { return len(a.round) > 0 }) {
+			break
+		}
+	}
+	r.judge(ctx, w)
+	return nil
+}
+
+// trial makes one trial; the first round warms up, and does not count.
+func (r *rounds) trial(ctx context.Context, w *watch, a *arm, round int) error {
+	if err := w.begin(a.watched); err != nil {
+		return err
+	}
+	length := r.window
+	if round == 0 && r.fixed == 0 {
+		length = max(length/4, 5*time.Millisecond)
+	}
+	m, err := a.trial(ctx, length)
+	if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !a.optional:
+			return err
+		}
+		a.err = err
+		return nil
+	}
+	why, took, err := w.end()
+	if err != nil {
+		return err
+	}
+	if round == 0 && r.fixed == 0 {
+		return nil
+	}
+	r.report.Trials++
+	switch {
+	case m.off != "":
+		why, took = m.off, 0
+	case m.lost > mostLost && why == "":
+		why, took = "others took part of the workers' time", m.lost
+	}
+	if why != "" {
+		a.noisy++
+		if a.why[why] == nil {
+			a.why[why] = &cause{}
+		}
+		a.why[why].times++
+		a.why[why].most = max(a.why[why].most, took)
+		r.report.Disturbed++
+		return nil
+	}
+	a.round[round] = m
+	return nil
+}
+
+// done reports whether every arm is known as well as asked.
+func (r *rounds) done() bool {
+	return !slices.ContainsFunc(r.arms, func(a *arm) bool { return a.err == nil && !r.finished(a) })
+}
+
+// needed reports whether an arm has to go on: for itself, or for others that
+// are compared with it.
+func (r *rounds) needed(a *arm) bool {
+	return !r.finished(a) || slices.ContainsFunc(r.arms, func(b *arm) bool { return b.base == a && b.err == nil && !r.finished(b) })
+}
+
+func (r *rounds) finished(a *arm) bool {
+	if r.fixed > 0 {
+		return len(a.round) >= r.fixed
+	}
+	if len(a.round) < enough {
+		return false
+	}
+	if a.loose {
+		return len(a.round) >= 2*enough
+	}
+	return valueOf(a.values("")).width() <= r.settings.width()
+}
+
+// wideAt is the width from which an interval says too little to be a result.
+const wideAt = 0.25
+
+// judge turns what was seen into the report's verdict and findings.
+func (r *rounds) judge(ctx context.Context, w *watch) {
+	rep := r.report
+	addNoise(&rep.Noise, w.noise())
+	if interrupted(ctx) {
+		rep.add(FindInterrupted, finding.Info, "ended early: what follows is what was known by then")
+	}
+	var starved, wide []string
+	least := fewest
+	if r.fixed > 0 {
+		least = min(least, r.fixed)
+	}
+	for _, a := range r.arms {
+		if a.err != nil {
+			continue
+		}
+		v := valueOf(a.values(""))
+		switch {
+		case len(a.round) < least:
+			starved = append(starved, a.name)
+		case r.fixed == 0 && !a.loose && v.width() > r.settings.width():
+			wide = append(wide, fmt.Sprintf("%s ±%.0f %%", a.name, 100*v.width()))
+		}
+		if len(a.round) >= least && v.width() > wideAt && !a.loose && r.fixed == 0 {
+			rep.Verdict = affinity.Inconclusive
+		}
+	}
+	others := w.noise().OtherBusyPct
+	noisy := others != nil && *others > 100*mostInAll && w.others > 2*fewTicks
+	if len(starved) > 0 || noisy || rep.Disturbed*2 > rep.Trials {
+		rep.Verdict = affinity.Inconclusive
+	}
+	if rep.Disturbed > 0 || noisy {
+		var causes []string
+		for _, a := range r.arms {
+			for why, c := range a.why {
+				text := fmt.Sprintf("%s: %d of %d: %s", a.name, c.times, a.noisy+len(a.round), why)
+				if c.most > 0 {
+					text += fmt.Sprintf(", up to %.0f %%", 100*c.most)
+				}
+				causes = append(causes, text)
+			}
+		}
+		slices.Sort(causes)
+		severity := finding.Info
+		if rep.Verdict == affinity.Inconclusive {
+			severity = finding.Warning
+		}
+		var l finding.List
+		l.Append(rep.Findings...)
+		message := fmt.Sprintf("%d of %d trials were disturbed and do not count", rep.Disturbed, rep.Trials)
+		if noisy {
+			message += fmt.Sprintf("; over all of them other programs took %.0f %% of the CPUs' time", *others)
+		}
+		if severity == finding.Warning {
+			message += ": measure again when the machine is quiet"
+		}
+		l.Add(FindNoisy, severity, causes, "%s", message)
+		rep.Findings = l.Report()
+	}
+	if len(wide) > 0 {
+		var l finding.List
+		l.Append(rep.Findings...)
+		l.Add(FindWide, finding.Info, wide, "the time was up before every median was known to ±%.0f %%", 100*r.settings.width())
+		rep.Findings = l.Report()
+	}
+}
+
+// addNoise merges the noise of parts that are equally long, as far as one can
+// tell: the worse counts.
+func addNoise(to *affinity.Noise, n affinity.Noise) {
+	worse := func(a **float64, b *float64) {
+		if b != nil && (*a == nil || **a < *b) {
+			*a = b
+		}
+	}
+	worse(&to.StealPct, n.StealPct)
+	worse(&to.OtherBusyPct, n.OtherBusyPct)
+	if n.ThrottledMS != nil {
+		sum := *n.ThrottledMS
+		if to.ThrottledMS != nil {
+			sum += *to.ThrottledMS
+		}
+		to.ThrottledMS = &sum
+	}
+}
