@@ -22,6 +22,7 @@ type adviseOptions struct {
 	format      choice
 	document    string // an inspect JSON
 	calibration string
+	bare        bool // no calibration, saved or not
 	quota, cpus string
 	set         []string
 	sweep       string
@@ -56,7 +57,8 @@ another. A target that cannot be met is no error: the plan says what would help.
 	flags.VarP(&o.format, "output", "o", "how to print")
 	flags.StringVar(&o.document, "machine", "", "another machine: a `FILE` that berth inspect -o json wrote, or -")
 	o.machine.bind(cmd)
-	flags.StringVar(&o.calibration, "calibration", "", "measurements of the machine: a berth.calibration/v1 `FILE`")
+	flags.StringVar(&o.calibration, "calibration", "", "measurements of the machine: a berth.calibration/v1 `FILE`, or none (default: what berth experiment saved for this machine)")
+	flags.BoolVar(&o.bare, "no-calibration", false, "plan without measurements, even if some were saved")
 	flags.StringVar(&o.quota, "quota", "", "plan for the time of so many `CPUS` (2.5), or none")
 	flags.StringVar(&o.cpus, "cpus", "", "plan for these CPUs, a `LIST` such as 0-3,8")
 	flags.StringArrayVar(&o.set, "set", nil, "change the profile: `FIELD=VALUE`, as work.wait_ms=50; repeatable")
@@ -139,9 +141,12 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	calibration, err := o.readCalibration()
+	calibration, err := o.calibrationFor(cmd, machine)
 	if err != nil {
 		return err
+	}
+	if note := calibration.note(); note != "" && (target != nil || sweep != nil) { // the text of a plan has it
+		fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s\n", note)
 	}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	if sweep != nil {
@@ -150,10 +155,11 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 		}
 		return out.Flush()
 	}
-	plan, err := advisor.Advise(machine, profile, calibration)
+	plan, err := advisor.Advise(machine, profile, calibration.Calibration)
 	if err != nil {
 		return usage("give the calibration of this machine, or leave it out", "%w", err)
 	}
+	calibration.mark(plan)
 	switch {
 	case target != nil:
 		settings := target.Emit(plan)
@@ -168,7 +174,7 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 	default:
 		view := planOptions{title: title, screen: screenOf(cmd.OutOrStdout())}
 		if o.explain {
-			if view.around, err = advisor.Around(machine, profile, calibration, plan); err != nil {
+			if view.around, err = advisor.Around(machine, profile, calibration.Calibration, plan); err != nil {
 				return err
 			}
 		}
@@ -278,21 +284,4 @@ func setQuota(m *probe.Machine, text string) error {
 	}
 	m.Limits.QuotaCPUs = &q
 	return nil
-}
-
-func (o *adviseOptions) readCalibration() (*probe.Calibration, error) {
-	if o.calibration == "" {
-		return nil, nil
-	}
-	const hint = "give a file that `berth experiment --save` wrote"
-	f, err := os.Open(o.calibration)
-	if err != nil {
-		return nil, usage(hint, "--calibration: %w", err)
-	}
-	defer f.Close()
-	c, err := probe.ReadCalibration(f, o.calibration)
-	if err != nil {
-		return nil, usage(hint, "--calibration: %w", err)
-	}
-	return c, nil
 }

@@ -12,9 +12,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"berth/affinity/experiment"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	experiment.Worker()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is the whole program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -74,6 +79,7 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 	})
 	root.AddCommand(
 		newAdviseCmd(),
+		newExperimentCmd(),
 		newInspectCmd(),
 		newNprocCmd(),
 		newPinCmd(),

@@ -201,7 +201,7 @@ func (o *runOptions) findPlan(cmd *cobra.Command) (*advisor.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return advisor.Advise(m, profile, nil)
+	return advisor.Advise(m, profile, savedCalibration(cmd, m).Calibration)
 }
 
 func (o *runOptions) dealSeats(cmd *cobra.Command) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"berth/affinity"
+	"berth/affinity/experiment"
 	"berth/probe/cpuset"
 )
 
@@ -21,6 +23,7 @@ import (
 var raceEnabled bool
 
 func TestMain(m *testing.M) {
+	experiment.Worker()
 	if len(os.Args) > 1 && os.Args[1] == asWaiter {
 		waiter()
 	}
@@ -35,7 +38,8 @@ func TestScript(t *testing.T) {
 		UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "")
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each command waits a second under -race
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state")) // nobody's own calibration
+			e.Setenv("GORACE", "atexit_sleep_ms=0")                        // else each command waits a second under -race
 			return nil
 		},
 		// cgroups: this process may make control groups.
@@ -54,6 +58,11 @@ func TestScript(t *testing.T) {
 			"sleeping": sleeping,
 			"masks":    masks,
 			"replays":  replays,
+			"saved":    saved,
+			// onlyberth: no other program is on PATH.
+			"onlyberth": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("PATH", filepath.SplitList(ts.Getenv("PATH"))[0])
+			},
 			// valid FILE: the file keeps to the schema that it names.
 			"valid": func(ts *testscript.TestScript, not bool, args []string) {
 				text := []byte(ts.ReadFile(args[0]))

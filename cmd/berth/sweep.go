@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -73,7 +74,7 @@ type sweepDocument struct {
 }
 
 // runSweep plans every point and prints a row for each.
-func (o *adviseOptions) runSweep(cmd *cobra.Command, out *bufio.Writer, s *sweep, m *probe.Machine, p *profiles.Profile, c *probe.Calibration) error {
+func (o *adviseOptions) runSweep(cmd *cobra.Command, out *bufio.Writer, s *sweep, m *probe.Machine, p *profiles.Profile, c usedCalibration) error {
 	document := sweepDocument{Schema: "berth.sweep/v1", Field: s.field, Points: make([]sweepPoint, 0, s.points)}
 	progress := newProgress(cmd.ErrOrStderr(), s.points)
 	defer progress.end()
@@ -91,10 +92,11 @@ func (o *adviseOptions) runSweep(cmd *cobra.Command, out *bufio.Writer, s *sweep
 		} else if profile, err = p.With("--sweep", profiles.Setting{Path: s.field, Value: value}); err != nil {
 			return &usageError{err, "a numeric field of the profile, or quota"}
 		}
-		plan, err := advisor.Advise(&machine, profile, c)
+		plan, err := advisor.Advise(&machine, profile, c.Calibration)
 		if err != nil {
 			return usage("give the calibration of this machine, or leave it out", "%w", err)
 		}
+		c.mark(plan)
 		number, err := strconv.ParseFloat(value, 64)
 		if err != nil {
 			return err
@@ -178,14 +180,35 @@ func alignRight(rows [][]string, columns ...int) {
 type progress struct {
 	w         io.Writer // nil: not a terminal
 	done, all int
+	said      time.Time
 }
 
 func newProgress(w io.Writer, all int) *progress {
-	p := &progress{all: all}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && all > 100 {
+	p := newStatusLine(w)
+	p.all = all
+	if all <= 100 {
+		p.w = nil
+	}
+	return p
+}
+
+// newStatusLine is for work that says itself what it is doing.
+func newStatusLine(w io.Writer) *progress {
+	p := &progress{}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.w = w
 	}
 	return p
+}
+
+// say shows a text, a few times a second at most: it costs the CPUs something
+// too.
+func (p *progress) say(text string) {
+	if p.w == nil || time.Since(p.said) < 200*time.Millisecond {
+		return
+	}
+	p.said = time.Now()
+	fmt.Fprintf(p.w, "\r%s\x1b[K", cut(text, screenOf(p.w).width-1))
 }
 
 func (p *progress) step() {
