@@ -14,7 +14,6 @@ package experiment
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -148,23 +147,21 @@ type Report struct {
 
 // Finding codes.
 const (
-	FindNoisy       = "noisy"             // something else used the CPUs
-	FindInterrupted = "interrupted"       // ended early, by the user
-	FindWide        = "wide-interval"     // the time was up before the width was reached
-	FindQuota       = "quota-bound"       // what was measured is the quota
-	FindFloating    = "vcpus-float"       // pinning promises nothing physical here
-	FindKinds       = "one-kind"          // only cores of one kind were used
-	FindClock       = "clock-moved"       // the clock was not steady
-	FindMemory      = "less-memory"       // a working set is smaller than it should be
-	FindOffSeat     = "off-seat"          // workers were seen on other CPUs than theirs
-	FindFewer       = "fewer-than-wished" // less of something was had than was asked for
+	FindNoisy       = "noisy"         // something else used the CPUs
+	FindFew         = "few-trials"    // the time was up before there were enough
+	FindInterrupted = "interrupted"   // ended early, by the user
+	FindWide        = "wide-interval" // the time was up before the width was reached
+	FindQuota       = "quota-bound"   // what was measured is the quota
+	FindFloating    = "vcpus-float"   // pinning promises nothing physical here
+	FindKinds       = "one-kind"      // only cores of one kind were used
+	FindClock       = "clock-moved"   // the clock was not steady
+	FindMemory      = "less-memory"   // a working set is smaller than it should be
 )
 
 // newReport begins the report of one kind, with what is known beforehand.
 func (s *Settings) newReport(kind string, cpus cpuset.Set) Report {
-	r := Report{Schema: Schema, Kind: kind, Fingerprint: s.Machine.Fingerprint, MeasuredAt: time.Now().UTC().Truncate(time.Second),
+	return Report{Schema: Schema, Kind: kind, Fingerprint: s.Machine.Fingerprint, MeasuredAt: time.Now().UTC().Truncate(time.Second),
 		Verdict: affinity.Measured, CPUSet: cpus, Findings: []finding.Finding{}}
-	return r
 }
 
 // add notes a finding.
@@ -184,11 +181,11 @@ func (s *Settings) quotaBelow(n int) (float64, bool) {
 	return *q, true
 }
 
+// floating is what to say where CPUs float.
+const floating = "a virtual machine whose CPUs may move on the host: seats here promise nothing physical"
+
 // floats reports whether the CPUs are those of a virtual machine whose host
 // gave no promise of where they run.
 func floats(m *probe.Machine) bool {
 	return slices.ContainsFunc(m.Findings, func(f finding.Finding) bool { return f.Code == probe.VCPUUnverified })
 }
-
-// interrupted reports whether it was the user who ended it.
-func interrupted(ctx context.Context) bool { return ctx.Err() != nil }

@@ -37,7 +37,6 @@ type MemoryLatency struct {
 	// Fits names the smallest cache that inspect knows to hold it; "memory"
 	// where none does.
 	Fits string `json:"fits" yaml:"fits"`
-	Node *int   `json:"node,omitempty" yaml:"node,omitempty"` // of the memory, where there are several
 	// HugeBytes is how much of it sits in huge pages; nil is unknown.
 	HugeBytes *int64 `json:"huge_bytes,omitempty" yaml:"huge_bytes,omitempty"`
 }
@@ -83,7 +82,7 @@ func Memory(ctx context.Context, s Settings) (*MemoryReport, error) {
 		Skipped: []Skipped{}, Vectors: kernel.Vectors()}
 	t := &s.Machine.Topology
 	if floats(s.Machine) {
-		rep.add(FindFloating, finding.Info, "a virtual machine: its caches and memory are shared with others that cannot be seen from here")
+		rep.add(FindFloating, finding.Info, floating)
 	}
 	llc := lastLevel(t, cpus)
 	free := spare(s.Machine)
@@ -119,6 +118,9 @@ func Memory(ctx context.Context, s Settings) (*MemoryReport, error) {
 		}
 		stairs = append(stairs, a)
 		r.arms = append(r.arms, &a.arm)
+	}
+	if len(t.NUMANodes) < 2 {
+		rep.Skipped = append(rep.Skipped, Skipped{Mode: "remote", Why: "there is one NUMA node: no memory is another one's"})
 	}
 	// Over twice the cache at least, by all threads together.
 	flowing := min(max(2*llc, 192<<20), free/3/int64(max(len(t.NUMANodes), 1)))

@@ -384,7 +384,7 @@ func (s *Settings) runModes(ctx context.Context, rep *ModesReport, arms []*modeA
 		rep.add(FindQuota, finding.Warning, "a CPU quota gives this process the time of %.4g CPUs, fewer than the %d measured on: what several workers get here is that quota, not the cores", limit, busiest)
 	}
 	if floats(s.Machine) {
-		rep.add(FindFloating, finding.Info, "a virtual machine whose CPUs may move on the host: seats here promise nothing physical")
+		rep.add(FindFloating, finding.Info, floating)
 	}
 	sh, err := s.openShop(&rep.Report, rep.CPUSet, kernels, most, quota)
 	if err != nil {
@@ -435,6 +435,18 @@ func findArm(arms []*modeArm, like *modeArm, mode Mode) *modeArm {
 func (rep *ModesReport) fill(arms []*modeArm) {
 	rep.Derived = ModesDerived{map[string]Value{}, map[string]Value{}}
 	find := func(like *modeArm, mode Mode) *modeArm { return findArm(arms, like, mode) }
+	slowest, fastest := 0.0, 0.0
+	for _, a := range arms {
+		for _, ghz := range a.values("clock") {
+			if slowest == 0 || ghz < slowest {
+				slowest = ghz
+			}
+			fastest = max(fastest, ghz)
+		}
+	}
+	if slowest < 0.9*fastest {
+		rep.add(FindClock, finding.Info, "the clock was not steady: it was seen at %.2f to %.2f GHz; what is relative to one alone is of the same round, and suffers less", slowest, fastest)
+	}
 	for _, a := range arms {
 		if a.run.RanOn.IsEmpty() { // no trial came to its end
 			continue

@@ -287,7 +287,7 @@ const wideAt = 0.25
 func (r *rounds) judge(ctx context.Context, w *watch) {
 	rep := r.report
 	addNoise(&rep.Noise, w.noise())
-	if interrupted(ctx) {
+	if ctx.Err() != nil {
 		rep.add(FindInterrupted, finding.Info, "ended early: what follows is what was known by then")
 	}
 	var starved, wide []string
@@ -302,7 +302,7 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		v := valueOf(a.values(""))
 		switch {
 		case len(a.round) < least:
-			starved = append(starved, a.name)
+			starved = append(starved, fmt.Sprintf("%s: %d", a.name, len(a.round)))
 		case r.fixed == 0 && !a.loose && v.width() > r.settings.width():
 			wide = append(wide, fmt.Sprintf("%s ±%.0f %%", a.name, 100*v.width()))
 		}
@@ -311,36 +311,18 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		}
 	}
 	others := w.noise().OtherBusyPct
-	noisy := others != nil && *others > 100*mostInAll && w.others > 2*fewTicks
-	if len(starved) > 0 || noisy || rep.Disturbed*2 > rep.Trials {
+	noisy := others != nil && *others > 100*mostInAll && w.others > 2*fewTicks || rep.Disturbed*2 > rep.Trials ||
+		slices.ContainsFunc(r.arms, func(a *arm) bool { return len(a.round) < least && a.noisy > len(a.round) })
+	if len(starved) > 0 || noisy {
 		rep.Verdict = affinity.Inconclusive
 	}
 	if rep.Disturbed > 0 || noisy {
-		var causes []string
-		for _, a := range r.arms {
-			for why, c := range a.why {
-				text := fmt.Sprintf("%s: %d of %d: %s", a.name, c.times, a.noisy+len(a.round), why)
-				if c.most > 0 {
-					text += fmt.Sprintf(", up to %.0f %%", 100*c.most)
-				}
-				causes = append(causes, text)
-			}
-		}
-		slices.Sort(causes)
-		severity := finding.Info
-		if rep.Verdict == affinity.Inconclusive {
-			severity = finding.Warning
-		}
+		r.reportNoise(noisy, others)
+	}
+	if len(starved) > 0 && !noisy && ctx.Err() == nil {
 		var l finding.List
 		l.Append(rep.Findings...)
-		message := fmt.Sprintf("%d of %d trials were disturbed and do not count", rep.Disturbed, rep.Trials)
-		if noisy {
-			message += fmt.Sprintf("; over all of them other programs took %.0f %% of the CPUs' time", *others)
-		}
-		if severity == finding.Warning {
-			message += ": measure again when the machine is quiet"
-		}
-		l.Add(FindNoisy, severity, causes, "%s", message)
+		l.Add(FindFew, finding.Warning, starved, "the time was up before there were %d undisturbed trials of each: give it more time", least)
 		rep.Findings = l.Report()
 	}
 	if len(wide) > 0 {
@@ -349,6 +331,35 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		l.Add(FindWide, finding.Info, wide, "the time was up before every median was known to ±%.0f %%", 100*r.settings.width())
 		rep.Findings = l.Report()
 	}
+}
+
+// reportNoise says how many trials do not count, and why.
+func (r *rounds) reportNoise(much bool, others *float64) {
+	rep := r.report
+	var causes []string
+	for _, a := range r.arms {
+		for why, c := range a.why {
+			text := fmt.Sprintf("%s: %d of %d: %s", a.name, c.times, a.noisy+len(a.round), why)
+			if c.most > 0 {
+				text += fmt.Sprintf(", up to %.0f %%", 100*c.most)
+			}
+			causes = append(causes, text)
+		}
+	}
+	slices.Sort(causes)
+	severity := finding.Info
+	message := fmt.Sprintf("%d of %d trials were disturbed and do not count", rep.Disturbed, rep.Trials)
+	if much {
+		severity = finding.Warning
+		if others != nil && *others > 100*mostInAll {
+			message += fmt.Sprintf("; over all of them other programs took %.0f %% of the CPUs' time", *others)
+		}
+		message += ": measure again when the machine is quiet"
+	}
+	var l finding.List
+	l.Append(rep.Findings...)
+	l.Add(FindNoisy, severity, causes, "%s", message)
+	rep.Findings = l.Report()
 }
 
 // addNoise merges the noise of parts that are equally long, as far as one can

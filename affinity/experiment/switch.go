@@ -77,7 +77,7 @@ func Switch(ctx context.Context, s Settings) (*SwitchReport, error) {
 	began := time.Now()
 	rep := &SwitchReport{Report: s.newReport("switch", cpus), HandOvers: []HandOver{}, TimeSlice: []SliceCost{}, Skipped: []Skipped{}}
 	if floats(s.Machine) {
-		rep.add(FindFloating, finding.Info, "a virtual machine whose CPUs may move on the host: from one CPU to another is from wherever to wherever")
+		rep.add(FindFloating, finding.Info, floating)
 	}
 	crew, err := s.newCrew()
 	if err != nil {

@@ -64,6 +64,8 @@ func whyInconclusive(r *experiment.Report) string {
 	switch {
 	case len(why) > 0:
 		return strings.Join(why, "; ")
+	case has(experiment.FindFew):
+		return "the time was up before there were enough trials; give it more by --time"
 	case has(experiment.FindWide):
 		return "the time was up before the medians were known well enough; give it more by --time"
 	}
