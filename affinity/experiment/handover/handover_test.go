@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -316,12 +315,12 @@ func TestPartnerKilled(t *testing.T) {
 			unchanged(t, func() {
 				time.AfterFunc(100*time.Millisecond, func() { _ = cmd.Process.Kill() })
 				_, err := Half(m, true, sh, cpuset.Set{}, maxRounds)
-				if !errors.Is(err, errEnded) && !errors.Is(err, syscall.ENOSYS) {
+				if err == nil || !strings.Contains(err.Error(), "ended") && !strings.Contains(err.Error(), "stopped") { // before Linux 5.3
 					t.Error(err)
 				}
 			})
-			if _, err := Half(m, true, sh, cpuset.Set{}, 1); !errors.Is(err, errEnded) {
-				t.Errorf("afterwards: %v", err)
+			if _, err := Half(m, true, sh, cpuset.Set{}, 1); err == nil {
+				t.Error("the Shared serves on")
 			}
 		})
 	}

@@ -36,7 +36,7 @@ const (
 // second the time of one without; the difference is what a switch costs, what
 // it makes the caches load again included. Rounds are turns, of both threads.
 //
-// Since Linux 6.6 and until 6.17, a thread that yields may be the next one to run
+// From Linux 6.6 on (EEVDF), a thread that yields may be the next one to run
 // again. So what counts are the switches that the kernel tells of (getrusage(2)),
 // and turns without one are taken off at what they cost alone.
 func Yield(cpu int, workingSet int, rounds int) (with, alone Result, err error) {

@@ -189,7 +189,7 @@ def waiters(carrier, count):
                 wrong = str(error)
                 break
             had += 1
-        hear(told, had, 60)
+        hear(told, b"r", had, 60)
         added, addresses = memory() - before, address_space() - reserved
     else:
         had = count
@@ -316,10 +316,11 @@ def hold_and_sum(own, other, piece):
 
 def pool_sum(elements, processes):
     """The seconds that the sum of a list takes: here, by a pool that is sent it, where it lies."""
-    pipes = []
+    pipes, holding = [], []
     for piece in pieces(range(elements), processes):
         here, there = FORK.Pipe()
-        FORK.Process(target=hold_and_sum, args=(there, here, piece), daemon=True).start()
+        holding.append(FORK.Process(target=hold_and_sum, args=(there, here, piece)))
+        holding[-1].start()
         there.close()
         pipes.append(here)
     for pipe in pipes:
@@ -332,8 +333,10 @@ def pool_sum(elements, processes):
 
     sums = []
     held = seconds_of(there_too, 3)
-    for pipe in reversed(pipes):
+    for pipe in pipes:
         pipe.close()
+    for process in reversed(holding):  # an older one's pipe is open in the younger
+        process.join()
     with FORK.Pool(processes) as pool:
         pool.map(same, range(processes), 1)  # all have started
         numbers = list(range(elements))

@@ -30,8 +30,8 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
-// printed quotes the last lines of what a program printed, for an error: of a
-// traceback of Python the last one says it all.
+// printed quotes the first lines of what a program printed, for an error, or of
+// a traceback of Python the last, which says it all.
 func printed(outputs ...*tail) string {
 	for _, t := range slices.Backward(outputs) {
 		lines := strings.FieldsFunc(strings.ToValidUTF8(t.String(), "?"), func(r rune) bool { return r == '\n' || r == '\r' })
@@ -39,11 +39,11 @@ func printed(outputs ...*tail) string {
 			continue
 		}
 		const most = 3
-		last := lines[max(0, len(lines)-most):]
+		telling := lines[:min(most, len(lines))]
 		if strings.Contains(t.String(), "Traceback (most recent call last)") {
-			last = lines[len(lines)-1:]
+			telling = lines[len(lines)-1:]
 		}
-		text := strings.Join(last, " / ")
+		text := strings.Join(telling, " / ")
 		if len(text) > 400 {
 			text = strings.ToValidUTF8(text[:400], "") + " …"
 		}

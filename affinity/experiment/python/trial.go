@@ -37,8 +37,9 @@ type Trial struct {
 	Work    Work
 	Carrier Carrier
 	Workers int
-	// Window is the time in which turns are counted; it begins when all workers
-	// have been at work for a while (a tenth of a second or more).
+	// Window is the time in which turns are counted. It begins a tenth of a second
+	// or more after each worker has made a turn; of so many that this takes more
+	// than five seconds, some may not have.
 	Window time.Duration
 	// SwitchInterval is set for the trial; 0 leaves the interpreter's own.
 	SwitchInterval time.Duration
@@ -63,9 +64,11 @@ type Reading struct {
 	// and this is their mean. nil: there is no GIL.
 	GILHeldPct *float64
 	// MemoryPerWorker is the bytes that the workers added, divided by their
-	// number: the proportional set size (Pss of /proc/PID/smaps_rollup, proc(5))
-	// of all processes of the session with the workers, less that without.
-	// Kernel memory, as a thread's stack there, is not in it.
+	// number: the proportional set size of memory that is in no file (Pss_Anon of
+	// /proc/PID/smaps_rollup, Linux 5.4; before, RssAnon of status, proc(5)) of all
+	// processes of the session with the workers, less that without. Kernel
+	// memory, as a thread's stack there, is not in it; one worker alone carries
+	// what the first of its kind allocates.
 	MemoryPerWorker float64
 	// Voluntary and Involuntary are the switches of the workers' threads in the
 	// window (getrusage(2)).

@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 import zlib
+from math import inf
 from time import monotonic, thread_time
 
 # Processes are forked, never spawned, except where the cost of spawning is the
@@ -71,14 +72,15 @@ def field(path, name):
 def memory(children=()):
     """Bytes of memory that the session, this process and its children take.
 
-    The proportional set size counts a page that k processes share as 1/k in
-    each, so that a sum over all of them counts it once. Kernels that do not
-    tell it tell the resident private memory, in which a page counts in full
-    in every process that has it since a fork.
+    Only memory that is in no file counts; libraries are shared with programs
+    that come and go. The proportional set size counts a page that k processes
+    share as 1/k in each, so that the sum over all of them counts it once.
+    Before Linux 5.4 there is only the resident set size, in which a page counts
+    in full in every process that has it since a fork.
     """
     pids = {session, os.getpid(), *children}
     try:
-        return sum(field("/proc/%d/smaps_rollup" % pid, "Pss") for pid in pids)
+        return sum(field("/proc/%d/smaps_rollup" % pid, "Pss_Anon") for pid in pids)
     except OSError:
         return sum(field("/proc/%d/status" % pid, "RssAnon") for pid in pids)
 
@@ -182,15 +184,17 @@ class Board:
 
     def __init__(self, workers):
         self.cells = memoryview(mmap.mmap(-1, (2 + 6 * workers) * 8)).cast("d")
+        self.set_window(inf, inf)  # workers warm up until it is known
 
     def set_window(self, start, stop):
-        self.cells[0], self.cells[1] = start, stop
+        # In this order: who reads a new start then reads the stop that goes with it.
+        self.cells[1] = stop
+        self.cells[0] = start
 
     def window(self):
         return self.cells[0], self.cells[1]
 
     def write(self, worker, row):
-        self.cells[2 + 6 * worker : 8 + 6 * worker] = memoryview(bytearray(48)).cast("d")
         for column, value in enumerate(row):
             self.cells[2 + 6 * worker + column] = value
 
@@ -204,7 +208,7 @@ class Tally:
 
     def __init__(self, board, worker, own_thread=True):
         self.board, self.worker, self.own_thread = board, worker, own_thread
-        self.start, self.stop = board.window()
+        self.start = self.stop = inf
         self.units = self.outside = 0.0
         self.first = self.last = monotonic()
         self.before = self.account()
@@ -214,6 +218,8 @@ class Tally:
         now, last = monotonic(), self.last
         self.last = now
         leave_if_orphaned()
+        if self.start == inf:
+            self.start, self.stop = self.board.window()
         if now <= self.start:
             self.before, self.first = self.account(), now
             return True
@@ -226,10 +232,11 @@ class Tally:
         return thread_time(), use.ru_nvcsw, use.ru_nivcsw
 
     def close(self):
-        """Write down what was done, as of a window's length."""
+        """Write down what was done in the window."""
         cpu, voluntary, involuntary = (b - a for a, b in zip(self.before, self.account()))
-        seen = self.last - self.first
-        scale = (self.stop - self.start) / seen if seen > 0 else 0.0
+        # What was used since the last turn before the window, less what is outside.
+        inside = max(0.0, min(self.last, self.stop) - max(self.first, self.start))
+        scale = inside / max(self.last - self.first, 1e-9)
         row = [self.units, 0.0, self.outside * scale, 0.0, 0.0, 1.0]
         if self.own_thread:  # of tasks in one thread only one accounts for it
             row[1], row[3], row[4] = cpu * scale, voluntary * scale, involuntary * scale
@@ -243,10 +250,9 @@ def trial(work, carrier, workers, window, server, delay, switch_interval=0):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     board = Board(workers)
-    warm_up = max(0.1, 2 * delay) + workers * 1e-4
 
-    def set_window():
-        start = monotonic() + warm_up
+    def set_window():  # when all are at work
+        start = monotonic() + max(0.1, 2 * delay)
         board.set_window(start, start + window)
 
     if carrier == "async":
@@ -287,6 +293,8 @@ def crew_trial(processes, workers, prepare, board, set_window):
             turn = prepare()
             os.write(tell, b"r")
             start.wait()
+            turn()
+            os.write(tell, b"b")
             tally = Tally(board, me)
             while tally.turned(turn()):
                 pass
@@ -319,10 +327,11 @@ def crew_trial(processes, workers, prepare, board, set_window):
         started += 1
     if processes:
         os.close(tell)  # so that reading ends if all of them die
-    ready = hear(told, started, 60).count(b"r")
-    set_window()
+    ready = hear(told, b"rf", started, 60).count(b"r")
     start.open()
-    if hear(told, ready, board.window()[1] - monotonic() + 60).count(b"d") < ready:
+    hear(told, b"bf", ready, 5)  # of many, some may have to wait long for the GIL
+    set_window()
+    if hear(told, b"df", ready, board.window()[1] - monotonic() + 60).count(b"d") < ready:
         raise RuntimeError("a worker failed in the middle of its work: %s" % first_of(wrong))
     added = memory(children) - before
     end.open()
@@ -331,8 +340,11 @@ def crew_trial(processes, workers, prepare, board, set_window):
     return added, wrong
 
 
-def hear(pipe, count, seconds):
-    """Read count bytes, one from each worker, or fewer if their time is up or they are gone."""
+def hear(pipe, letters, count, seconds):
+    """Read so many of some letters, one from each worker.
+
+    They are fewer if the time is up or all workers are gone. Others are passed over.
+    """
     heard = b""
     deadline = monotonic() + seconds
     poll = select.poll()
@@ -343,18 +355,22 @@ def hear(pipe, count, seconds):
             some = os.read(pipe, count - len(heard))
             if not some:
                 break
-            heard += some
+            heard += bytes(letter for letter in some if letter in letters)
     return heard
 
 
 async def tasks_trial(work, workers, server, board, set_window):
     """A trial of tasks in one thread: the bytes of memory added, and what went wrong."""
     start, end, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    finished = 0
+    begun = finished = 0
 
     async def worker(me, turn):
-        nonlocal finished
+        nonlocal begun, finished
         await start.wait()
+        await turn()
+        begun += 1
+        if begun == len(tasks):
+            set_window()
         tally = Tally(board, me, own_thread=me == 0)
         while tally.turned(await turn()):
             pass
@@ -376,8 +392,6 @@ async def tasks_trial(work, workers, server, board, set_window):
         tasks.append(asyncio.ensure_future(worker(me, turn)))
     if not tasks:
         return 0, wrong
-    await asyncio.sleep(0)
-    set_window()
     start.set()
     all_done = asyncio.ensure_future(done.wait())
     await asyncio.wait([all_done, *tasks], return_when=asyncio.FIRST_COMPLETED)
