@@ -120,6 +120,9 @@ func Switch(ctx context.Context, s Settings) (*SwitchReport, error) {
 				a := &switchArm{out: HandOver{Means: means, Carrier: carrier, Seats: p.name}, seats: p.seats}
 				a.name = fmt.Sprintf("%s, %s, %s", means, carrier, p.name)
 				a.watched = p.seats[0].Union(p.seats[1])
+				if means == handover.Channel && p.name == seatsUnpinned {
+					a.seats = [2]cpuset.Set{} // goroutines with no thread of their own
+				}
 				// Where the other one wakes up is the kernel's choice, from trial to trial,
 				// and Go's scheduler has moods of its own.
 				a.loose = p.name != seatsPinned || means == handover.Channel

@@ -25,13 +25,15 @@ func (s *side) look() {
 
 //go:nosplit
 //go:norace
-func clock(id uintptr, t *unix.Timespec) {
-	syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(t)), 0)
+func clock(id uintptr) time.Duration {
+	var t unix.Timespec
+	syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, id, uintptr(unsafe.Pointer(&t)), 0)
+	return time.Duration(t.Sec)*time.Second + time.Duration(t.Nsec)
 }
 
 // account is what the kernel counts for a thread, at one moment.
 type account struct {
-	onCPU     unix.Timespec
+	onCPU     time.Duration
 	usage     unix.Rusage
 	schedstat [64]byte
 	length    int // of schedstat
@@ -42,7 +44,7 @@ type account struct {
 func (a *account) take(schedstat int) {
 	who := unix.RUSAGE_THREAD
 	syscall.RawSyscall(unix.SYS_GETRUSAGE, uintptr(who), uintptr(unsafe.Pointer(&a.usage)), 0)
-	clock(unix.CLOCK_THREAD_CPUTIME_ID, &a.onCPU)
+	a.onCPU = clock(unix.CLOCK_THREAD_CPUTIME_ID)
 	if schedstat < 0 {
 		return
 	}
@@ -56,7 +58,7 @@ func (a *account) take(schedstat int) {
 func (s *side) result() Result {
 	r := Result{
 		Rounds:   s.rounds,
-		Elapsed:  since(s.from, s.to),
+		Elapsed:  s.to - s.from,
 		Switches: [2]Switches{{-1, -1}, {-1, -1}},
 		OnCPU:    [2]time.Duration{-1, -1},
 		RunDelay: [2]time.Duration{-1, -1},
@@ -70,7 +72,7 @@ func (s *side) result() Result {
 		Voluntary:   int64(s.end.usage.Nvcsw - s.begin.usage.Nvcsw),
 		Involuntary: int64(s.end.usage.Nivcsw - s.begin.usage.Nivcsw),
 	}
-	r.OnCPU[0] = since(s.begin.onCPU, s.end.onCPU)
+	r.OnCPU[0] = s.end.onCPU - s.begin.onCPU
 	before, err1 := tasks.ParseSchedStat(s.begin.schedstat[:s.begin.length])
 	after, err2 := tasks.ParseSchedStat(s.end.schedstat[:s.end.length])
 	if err1 == nil && err2 == nil && before.RunDelay >= 0 && after.RunDelay >= 0 {
@@ -82,8 +84,4 @@ func (s *side) result() Result {
 // join adds what the second side saw.
 func (r *Result) join(second Result) {
 	r.RanOn[1], r.Switches[1], r.OnCPU[1], r.RunDelay[1] = second.RanOn[0], second.Switches[0], second.OnCPU[0], second.RunDelay[0]
-}
-
-func since(from, to unix.Timespec) time.Duration {
-	return time.Duration(to.Nano() - from.Nano())
 }

@@ -17,7 +17,7 @@ func (s *side) talk() syscall.Errno {
 	if errno := s.exchange(1); errno != 0 {
 		return errno
 	}
-	clock(unix.CLOCK_MONOTONIC, &s.from)
+	s.from = clock(unix.CLOCK_MONOTONIC)
 	for left := s.rounds; left > 0; left -= s.batch {
 		if errno := s.exchange(min(left, s.batch)); errno != 0 {
 			return errno
@@ -25,7 +25,7 @@ func (s *side) talk() syscall.Errno {
 		s.look()
 		atomic.AddUint32(&s.progress, 1)
 	}
-	clock(unix.CLOCK_MONOTONIC, &s.to)
+	s.to = clock(unix.CLOCK_MONOTONIC)
 	s.end.take(s.schedstat)
 	return 0
 }

@@ -207,7 +207,7 @@ func (sh *Shared) half(s *side, seat cpuset.Set) error {
 		if err := sh.stopped(); err != nil {
 			return err
 		}
-		time.Sleep(retry)
+		time.Sleep(pause)
 	}
 	release, err := sh.watchProcess(int(atomic.LoadUint32(partner)))
 	if err != nil {

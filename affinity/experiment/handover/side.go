@@ -50,9 +50,9 @@ type side struct {
 	turned   int      // of yield, by the second side
 	sequence uint32   // of line: what was last stored
 
-	progress   uint32 // batches
-	schedstat  int    // descriptor; -1: none
-	from, to   unix.Timespec
+	progress   uint32        // batches
+	schedstat  int           // descriptor; -1: none
+	from, to   time.Duration // of the monotonic clock
 	begin, end account
 	buffer     [1]byte
 	seen       [cpuset.Limit / 64]uint64
@@ -66,9 +66,12 @@ func newSide(sh *Shared, how turn, me, rounds int) *side {
 	return s
 }
 
-// retry is how long a side leaves Go its chance between two attempts to meet
-// the other one. It is shorter than an attempt, so that they meet soon.
-const retry = 100 * time.Microsecond
+// Each attempt to meet the other side is followed by a pause in which Go has
+// its chance. The pause is shorter, so that they meet soon.
+const (
+	attempt = 300 * time.Microsecond
+	pause   = 100 * time.Microsecond
+)
 
 // trial runs the side on the calling thread.
 func (s *side) trial() error {
@@ -82,7 +85,7 @@ func (s *side) trial() error {
 	if s.how == channel {
 		return s.failed(s.talk())
 	}
-	for ; ; time.Sleep(retry) {
+	for ; ; time.Sleep(pause) {
 		if err := s.shared.stopped(); err != nil {
 			return err
 		}
@@ -125,7 +128,7 @@ func (s *side) run() (met bool, errno syscall.Errno) {
 	if errno = s.turns(1); errno != 0 {
 		return true, errno
 	}
-	clock(unix.CLOCK_MONOTONIC, &s.from)
+	s.from = clock(unix.CLOCK_MONOTONIC)
 	for left := s.rounds; left > 0; left -= s.batch {
 		if errno = s.turns(min(left, s.batch)); errno != 0 {
 			return true, errno
@@ -133,7 +136,7 @@ func (s *side) run() (met bool, errno syscall.Errno) {
 		s.look()
 		atomic.AddUint32(&s.progress, 1)
 	}
-	clock(unix.CLOCK_MONOTONIC, &s.to)
+	s.to = clock(unix.CLOCK_MONOTONIC)
 	s.end.take(s.schedstat)
 	if s.how == yield {
 		atomic.StoreUint32(&s.page.phase.v, over)
@@ -153,9 +156,10 @@ func (s *side) meet() bool {
 	if atomic.AddUint32(arrived, 1) == both {
 		return true
 	}
-	for range 1000 {
+	// On a busy CPU a call of sched_yield can take the time slices of all others.
+	for began := clock(unix.CLOCK_MONOTONIC); clock(unix.CLOCK_MONOTONIC)-began < attempt; {
 		if atomic.LoadUint32(arrived) == both {
-			break
+			return true
 		}
 		syscall.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}

@@ -256,7 +256,13 @@ func (s *Session) do(ctx context.Context, length time.Duration, name string, arg
 	for k, v := range arguments {
 		command[k] = v
 	}
-	return s.ask(ctx, name, command, answer)
+	if err := s.ask(ctx, name, command, answer); err != nil {
+		return err
+	}
+	// The process of the command has answered, and now ends; with it in the
+	// account of its parent, its CPU time is complete.
+	var gone bool
+	return s.ask(ctx, name, nil, &gone)
 }
 
 // death says how the interpreter ended, when nobody here ended it.
