@@ -116,6 +116,9 @@ func (s *Settings) cores(set cpuset.Set) (cores []core, other []string) {
 	return cores, other
 }
 
+// shortTime is the limit below which less is compared.
+const shortTime = 20 * time.Second
+
 // lastLevel is the size of the largest last-level cache that the CPUs share, in
 // bytes; 0 is unknown.
 func lastLevel(t *topology.Topology, cpus cpuset.Set) int64 {
@@ -149,6 +152,7 @@ type Report struct {
 const (
 	FindNoisy       = "noisy"         // something else used the CPUs
 	FindFew         = "few-trials"    // the time was up before there were enough
+	FindShort       = "left-out"      // of what is measured by default, for want of time
 	FindInterrupted = "interrupted"   // ended early, by the user
 	FindWide        = "wide-interval" // the time was up before the width was reached
 	FindQuota       = "quota-bound"   // what was measured is the quota

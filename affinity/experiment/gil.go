@@ -100,7 +100,7 @@ func GIL(ctx context.Context, s Settings, o GILOptions) (*GILReport, error) {
 		}
 		part := s
 		part.Limit = time.Until(deadline) / time.Duration(len(found)-i)
-		rep, err := part.gil(ctx, cpus, p, part.Limit < 20*time.Second)
+		rep, err := part.gil(ctx, cpus, p, part.Limit < shortTime)
 		switch {
 		case err != nil:
 			return nil, err

@@ -180,7 +180,7 @@ func Memory(ctx context.Context, s Settings) (*MemoryReport, error) {
 func staircase(largest int64, limit time.Duration) []int64 {
 	var sizes []int64
 	step := int64(2)
-	if limit < 20*time.Second {
+	if limit < shortTime {
 		step = 4
 	}
 	for size := int64(4 << 10); size <= largest; size *= step {

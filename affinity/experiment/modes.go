@@ -39,7 +39,7 @@ func Carriers() []Carrier { return []Carrier{Processes, Threads, Async} }
 // ModesOptions say what [Modes] compares.
 type ModesOptions struct {
 	Kernels  []string  // of package kernel; empty: integer, float, memory-latency, service
-	Carriers []Carrier // empty: processes, threads
+	Carriers []Carrier // empty: processes, threads; processes alone where time is short
 	// Over are the workers per CPU when oversubscribed; empty: 4.
 	Over []int
 	// Workers is the most cores to use; 0: all.
@@ -277,13 +277,17 @@ func Modes(ctx context.Context, s Settings, o ModesOptions) (*ModesReport, error
 	if len(o.Kernels) == 0 {
 		o.Kernels = DefaultKernels()
 	}
+	rep := &ModesReport{Report: s.newReport("modes", cpus), Runs: []ModeRun{}, Skipped: []Skipped{}}
 	if len(o.Carriers) == 0 {
 		o.Carriers = []Carrier{Processes, Threads}
+		if s.Limit < shortTime { // better one known than two unknown
+			o.Carriers = o.Carriers[:1]
+			rep.add(FindShort, finding.Info, "threads were left out for want of time: give it more, or ask for them")
+		}
 	}
 	if len(o.Over) == 0 {
 		o.Over = []int{4}
 	}
-	rep := &ModesReport{Report: s.newReport("modes", cpus), Runs: []ModeRun{}, Skipped: []Skipped{}}
 	return rep, s.runModes(ctx, rep, s.modeArms(rep, cpus, &o), o.Kernels)
 }
 

@@ -270,7 +270,7 @@ thread on one CPU.`,
 	flags := cmd.Flags()
 	flags.SetNormalizeFunc(carriersToo)
 	flags.StringSliceVar(&kernels, "kernels", nil, "the kinds of work, a `LIST` (default "+strings.Join(experiment.DefaultKernels(), ",")+")")
-	flags.StringSliceVar(&carriers, "carrier", nil, "what carries a worker, a `LIST` of processes, threads, async (default processes,threads)")
+	flags.StringSliceVar(&carriers, "carrier", nil, "what carries a worker, a `LIST` of processes, threads, async (default processes,threads; processes alone under 20 s)")
 	flags.IntVar(&workers, "workers", 0, "use `N` cores at most (default: all)")
 	flags.IntSliceVar(&over, "over", nil, "so many workers on each CPU, a `LIST` such as 2,4,8 (default 4)")
 	flags.BoolVar(&all, "all", false, "all kernels and carriers, with 2, 4 and 8 on each CPU; takes up to half an hour unless --time is given")

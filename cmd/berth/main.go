@@ -66,7 +66,8 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
   make -j"$(berth nproc)"         as many jobs as the CPU budget carries
   berth advise web-sync-python    how many workers, where, and why
   berth run -c 0-3 -- ./server    a program on four CPUs
-  berth ps                        who sits where`,
+  berth ps                        who sits where
+  berth experiment study          what is taught of threads, tested here`,
 		Version:       version(),
 		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

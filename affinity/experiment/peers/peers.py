@@ -41,13 +41,18 @@ def compare(title, unit, ways):
         for name, way in list(ways.items()):
             try:
                 values[name].append(way())
-            except (RuntimeError, OSError, AttributeError, KeyError, IndexError) as e:
+            except (KeyError, TypeError):  # too disturbed in this run to have the figure
+                continue
+            except (RuntimeError, OSError, AttributeError) as e:
                 print(f"  {name}: left out ({e})")
                 ways.pop(name)
                 values.pop(name)
     print(title)
     base = None
     for name, xs in values.items():
+        if not xs:
+            print(f"  {name:44} no undisturbed figure")
+            continue
         m, low, high = middle(xs)
         base = base or m
         print(f"  {name:44} {m:9.2f} {unit}  [{low:.2f}, {high:.2f}]   {base / m:.3f}")
