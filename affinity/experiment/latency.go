@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -142,7 +143,8 @@ func sampleCPUs(t *topology.Topology, cpus cpuset.Set, all bool) []cpuset.CPU {
 	}
 	groups := t.LastLevel()
 	owner := topology.Owners(int(cpus.Last())+1, groups, func(c topology.Cache) cpuset.Set { return c.CPUs })
-	for per := 8; ; per-- {
+	// As many CPUs of each as come to the limit, and one fewer until they fit.
+	for per := int(math.Sqrt(2*pairLimit))/max(len(groups), 1) + 1; ; per-- {
 		taken := map[int32]int{}
 		var used cpuset.Set // CPUs whose core has one in the sample
 		var sample []cpuset.CPU
