@@ -2,7 +2,6 @@ package tasks_test
 
 import (
 	"errors"
-	"slices"
 	"testing"
 
 	"berth/probe/tasks"
@@ -22,9 +21,6 @@ func TestHold(t *testing.T) {
 	before := tidsOf(t, h.pid)
 	got, err := held.TIDs(nil)
 	after := tidsOf(t, h.pid) // Go may have made a thread meanwhile
-	lacks := func(list, of []int) bool {
-		return slices.ContainsFunc(of, func(tid int) bool { return !slices.Contains(list, tid) })
-	}
 	if err != nil || lacks(got, before) || lacks(after, got) {
 		t.Errorf("threads %v, %v; %v before and %v after", got, err, before, after)
 	}
