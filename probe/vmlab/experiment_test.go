@@ -16,7 +16,7 @@ import (
 // nothing is asked: those of an emulator say nothing.
 func TestExperimentSeats(t *testing.T) {
 	steps := boot(t, guest{arch: "amd64", cpu: "-cpu Skylake-Server,+x2apic -smp 8,sockets=2,dies=1,cores=2,threads=2",
-		steps: "facts\nrun modes /berth experiment modes --time 5s --kernels integer -o json\n"})
+		steps: "facts\nrun modes /berth experiment modes --time 5s --kernels integer --carrier processes,threads -o json\n"})
 	var rep struct {
 		Runs []struct {
 			Mode, Carrier string
