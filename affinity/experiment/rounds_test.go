@@ -136,7 +136,7 @@ func TestRoundsDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := valueOf(arms["b"].over(arms["a"])); v.Low < 2.999 || v.High > 3.001 {
+	if v := valueOf(arms["b"].over(arms["a"])); v.Low < 2.9 || v.High > 3.3 { // a warmed up, and so is a few trials ahead
 		t.Errorf("ratio %+v", v)
 	}
 	if v := valueOf(arms["a"].values("")); v.width() < 0.03 {
@@ -194,7 +194,7 @@ func TestRoundsInterrupted(t *testing.T) {
 	rep := s.newReport("simulated", cpusetOf(0))
 	n := 0
 	a := &arm{name: "a", trial: func(ctx context.Context, _ time.Duration) (measurement, error) {
-		if n++; n == 4 {
+		if n++; n == 6 { // two warm up, and the first round does
 			cancel()
 			return measurement{}, ctx.Err()
 		}
@@ -235,5 +235,25 @@ func TestJudgeAddsNothingTwice(t *testing.T) {
 	noisy := slices.DeleteFunc(slices.Clone(rep.Findings), func(f finding.Finding) bool { return f.Code != FindNoisy })
 	if len(noisy) != 1 || !strings.Contains(strings.Join(noisy[0].Evidence, " "), "others took part of the workers' time, up to 100 %") {
 		t.Errorf("%+v", rep.Findings)
+	}
+}
+
+func TestWarmUp(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   int // trials
+	}{
+		{[]float64{100, 101}, 2},
+		{[]float64{50, 80, 95, 97}, 4},
+		{[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256}, 8}, // never alike: it has an end
+	} {
+		n := 0
+		a := &arm{trial: func(context.Context, time.Duration) (measurement, error) {
+			n++
+			return measurement{value: test.values[n-1]}, nil
+		}}
+		if err := (&rounds{arms: []*arm{a}}).warmUp(t.Context()); err != nil || n != test.want {
+			t.Errorf("%v: %d trials, %v; want %d", test.values, n, err, test.want)
+		}
 	}
 }
