@@ -92,6 +92,12 @@ func GIL(ctx context.Context, s Settings, o GILOptions) (*GILReport, error) {
 		rep.Skipped = []SkippedWork{{Work: "all", Why: noPython}}
 		return rep, nil
 	}
+	// Better one interpreter known than several unknown; those that were named are
+	// all measured.
+	var left []python.Interpreter
+	if fit := max(int(s.Limit/shortTime), 1); len(o.Python) == 0 && fit < len(found) {
+		found, left = found[:fit], found[fit:]
+	}
 	var first *GILReport
 	deadline := time.Now().Add(s.Limit)
 	for i, p := range found {
@@ -112,6 +118,9 @@ func GIL(ctx context.Context, s Settings, o GILOptions) (*GILReport, error) {
 	}
 	if first == nil {
 		return nil, ctx.Err()
+	}
+	for _, p := range left {
+		first.add(FindShort, finding.Info, "%s (%s %s) was left out for want of time: give it more, or name it with --python", p.Path, p.Implementation, p.Version)
 	}
 	return first, nil
 }
