@@ -87,7 +87,7 @@ func ask(v *Value, at float64, above bool) ClaimVerdict {
 	return Inconclusive
 }
 
-// is and not are verdicts on what has no interval.
+// is judges what has no interval.
 func is(yes bool) ClaimVerdict {
 	if yes {
 		return Holds

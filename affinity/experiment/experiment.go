@@ -170,9 +170,13 @@ func (s *Settings) newReport(kind string, cpus cpuset.Set) Report {
 
 // add notes a finding.
 func (r *Report) add(code string, severity finding.Severity, format string, args ...any) {
+	r.addWith(nil, code, severity, format, args...)
+}
+
+func (r *Report) addWith(evidence []string, code string, severity finding.Severity, format string, args ...any) {
 	var l finding.List
 	l.Append(r.Findings...)
-	l.Add(code, severity, nil, format, args...)
+	l.Add(code, severity, evidence, format, args...)
 	r.Findings = l.Report()
 }
 

@@ -109,8 +109,7 @@ type modeArm struct {
 
 // shop is what the trials of kernels need.
 type shop struct {
-	settings *Settings
-	crew     *crew
+	crew *crew
 	processes,
 	threads []*worker
 	async         []*worker
@@ -126,7 +125,7 @@ const settling = 10 * time.Millisecond
 
 // openShop makes what kernels work on.
 func (s *Settings) openShop(rep *Report, cpus cpuset.Set, kernels []string, most int, quota bool) (*shop, error) {
-	sh := &shop{settings: s, quota: quota}
+	sh := &shop{quota: quota}
 	llc := lastLevel(&s.Machine.Topology, cpus)
 	free := spare(s.Machine)
 	wish := max(2*llc, 64<<20)

@@ -348,16 +348,10 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		r.reportNoise(noisy, others)
 	}
 	if len(starved) > 0 && !noisy && ctx.Err() == nil {
-		var l finding.List
-		l.Append(rep.Findings...)
-		l.Add(FindFew, finding.Warning, starved, "the time was up before there were %d undisturbed trials of each: give it more time", least)
-		rep.Findings = l.Report()
+		rep.addWith(starved, FindFew, finding.Warning, "the time was up before there were %d undisturbed trials of each: give it more time", least)
 	}
 	if len(wide) > 0 {
-		var l finding.List
-		l.Append(rep.Findings...)
-		l.Add(FindWide, finding.Info, wide, "the time was up before every median was known to ±%.0f %%", 100*r.settings.width())
-		rep.Findings = l.Report()
+		rep.addWith(wide, FindWide, finding.Info, "the time was up before every median was known to ±%.0f %%", 100*r.settings.width())
 	}
 }
 
@@ -384,10 +378,7 @@ func (r *rounds) reportNoise(much bool, others *float64) {
 		}
 		message += ": measure again when the machine is quiet"
 	}
-	var l finding.List
-	l.Append(rep.Findings...)
-	l.Add(FindNoisy, severity, causes, "%s", message)
-	rep.Findings = l.Report()
+	rep.addWith(causes, FindNoisy, severity, "%s", message)
 }
 
 // addNoise merges the noise of parts that are equally long, as far as one can

@@ -32,10 +32,8 @@ type kernelArgs struct {
 // seatResult is what one worker did in the window, and its receipt.
 type seatResult struct {
 	Units float64 `json:"units"`
-	// NS is the time from the first to the last end of a piece of work that was
-	// counted, on the wall; OnCPU and RunDelay are of the same time, nanoseconds.
-	// Those of goroutines are their process's.
-	NS          int64      `json:"ns"`
+	// What the kernel counted in the window, times in nanoseconds; of goroutines
+	// it is their process's.
 	OnCPU       int64      `json:"on_cpu"`
 	RunDelay    int64      `json:"run_delay"`
 	Voluntary   int64      `json:"voluntary"`
@@ -194,7 +192,6 @@ func (p *pool) serve(r *seatResult, i int, prepare func(int) (kernel.Work, error
 		begin = account.read(t)
 	}
 	end = account.read(t)
-	r.NS = end.at - begin.at
 	r.OnCPU = end.onCPU - begin.onCPU
 	r.RunDelay = end.runDelay - begin.runDelay
 	r.Voluntary, r.Involuntary = end.voluntary-begin.voluntary, end.involuntary-begin.involuntary
