@@ -15,6 +15,21 @@ import (
 // with Feasible false. Errors are a machine without a CPU to use and a
 // calibration of another machine.
 func Advise(m *probe.Machine, p *profiles.Profile, c *probe.Calibration) (*Plan, error) {
+	s, err := consider(m, p, c)
+	if err != nil {
+		return nil, err
+	}
+	return s.plan, nil
+}
+
+// study is a plan with what it was made from.
+type study struct {
+	*task
+	rule rule
+	plan *Plan
+}
+
+func consider(m *probe.Machine, p *profiles.Profile, c *probe.Calibration) (*study, error) {
 	room, err := newRoom(m, p)
 	if err != nil {
 		return nil, err
@@ -44,9 +59,11 @@ func Advise(m *probe.Machine, p *profiles.Profile, c *probe.Calibration) (*Plan,
 		Workers: w, Binding: wanted.by, Placement: t.place(m, w), Predicted: t.predict(rule, w),
 		Feasible: !wanted.missed, Remedies: wanted.remedies, Verify: t.verify(w),
 	}
+	plan.Placement.keepOut(m, t.cpus)
+	plan.Levels = plan.Inside(plan.Runtime)
 	plan.Rejected = t.alternatives(rule, plan)
 	plan.Reasons, plan.Assumptions = orEmpty(t.reasons), orEmpty(t.assumptions)
-	return plan, nil
+	return &study{t, rule, plan}, nil
 }
 
 func orEmpty(lines []string) []string {
@@ -56,26 +73,13 @@ func orEmpty(lines []string) []string {
 	return lines
 }
 
-// class says what one task does when it runs alone, by the share of waiting in
-// its time.
-func (t *task) class() Class {
+// class says what one task does when it runs alone.
+func (t *task) class() profiles.Class {
+	waits := 0.0
 	if t.cpu > 0 {
-		switch share := t.wait / (t.wait + t.cpu); {
-		case share >= 0.6*(1-slack) && t.p.BlockingWaits():
-			return IOBoundBlocking
-		case share >= 0.6*(1-slack):
-			return IOBoundAsync
-		case share > 0.4*(1+slack):
-			return Mixed
-		}
+		waits = t.wait / (t.wait + t.cpu)
 	}
-	switch t.p.Work.Kind {
-	case profiles.MemoryLatency:
-		return MemoryLatencyBound
-	case profiles.MemoryBandwidth:
-		return MemoryBandwidthBound
-	}
-	return CPUBound
+	return profiles.ClassOf(waits, t.p.BlockingWaits(), t.p.Work.Kind)
 }
 
 func (t *task) confidence() Confidence {

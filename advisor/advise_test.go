@@ -148,6 +148,9 @@ func TestRules(t *testing.T) {
 		{name: "communicating: one cache, then its neighbour", machine: twoNode, profile: "work: {kind: float, communicates: true}\nload: {tasks: 6}", want: "threads 1×6, tasks, per_core 0-5, 6×"},
 		{name: "communicating: a cache that holds all", machine: twoNode, profile: "work: {kind: float, communicates: true}\nload: {tasks: 4}\nlimits: {avoid_cpus: \"0\", reserve_cores: 1}", want: "threads 1×4, tasks, per_core 4-7, 4×"},
 		{name: "near a device", machine: twoNode, profile: "work: {kind: float, near: '81:00.0'}\nload: {tasks: 10}", change: withNIC, want: "threads 1×10, tasks, per_core 0,4,8-15, 10×"},
+		{name: "near a GPU, by its CPUs", machine: twoNode, profile: "runtime: python\nmodel: processes\nwork: {kind: integer, near: '3b:00.0'}\nload: {tasks: 3}", change: func(m *probe.Machine) {
+			m.Devices = []probe.Device{{Kind: "gpu", Name: "card0", PCI: "0000:3b:00.0", LocalCPUs: m.Topology.NUMANodes[1].CPUs}}
+		}, want: "processes 3×1, tasks, per_core 8-9,12, 3×"},
 		{name: "near what is not there", machine: twoNode, profile: "work: {kind: float, near: nic:eth9}\nload: {tasks: 2}", change: withNIC, want: "threads 1×2, tasks, per_core 0,8, 2×"},
 		{name: "reserved: the avoided core counts", machine: sixteen, profile: "work: {kind: integer}\nlimits: {avoid_cpus: \"3\", reserve_cores: 2}", want: "threads 1×28, logical_cpus, per_cpu 1-2,4-15,17-18,20-31, 16.1×"},
 		{name: "avoided alone: its sibling stays", machine: sixteen, profile: "work: {kind: integer}\nlimits: {avoid_cpus: \"3\"}", want: "threads 1×31, logical_cpus, per_cpu 0-2,4-31, 18.25×"},

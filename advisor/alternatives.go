@@ -3,6 +3,8 @@ package advisor
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"berth/profiles"
 )
@@ -16,8 +18,6 @@ func (t *task) alternatives(r rule, plan *Plan) []Rejected {
 		a.async(r)
 	case *nestedRule:
 		a.nested(r)
-	case *latencyRule:
-		a.counts()
 	case *gilRule:
 		a.gil(r)
 		a.counts()
@@ -29,6 +29,9 @@ func (t *task) alternatives(r rule, plan *Plan) []Rejected {
 		a.counts()
 	default:
 		a.counts()
+	}
+	if _, async := r.(*asyncRule); !async {
+		a.libraries()
 	}
 	return a.out
 }
@@ -80,15 +83,11 @@ func (a *rejects) counts() {
 // habit is what the runtime itself would start.
 func (a *rejects) habit() {
 	w, cpus := a.plan.Workers, a.law.cpus
-	quota := cpus
-	if !math.IsInf(a.quota, 1) {
-		quota = max(1, ceil(a.quota))
-	}
 	switch a.p.Runtime {
 	case profiles.Go:
-		a.try("Go's own GOMAXPROCS (1.25 and later: the quota rounded up, at least 2)", a.like(w, min(cpus, max(2, quota))))
+		a.try("Go's own GOMAXPROCS (1.25 and later: the quota rounded up, at least 2)", a.like(w, goMaxProcs(cpus, a.quota)))
 	case profiles.Java:
-		a.try("the JVM's availableProcessors", a.like(w, quota))
+		a.try("the JVM's availableProcessors", a.like(w, jvmProcessors(cpus, a.quota)))
 	case profiles.Python, profiles.PythonFreeThreaded:
 		if w.Model == Processes && a.wait == 0 {
 			a.try("multiprocessing's default, one per CPU", a.like(w, cpus))
@@ -109,7 +108,7 @@ func (a *rejects) gil(r *gilRule) {
 		threads := w.Total()
 		one := Workers{Model: Threads, Processes: 1, Threads: threads}
 		if !r.waits() {
-			a.addWith("threads of one process", one, (&pureRule{r.task}).predict(one))
+			a.addWith("threads of one process", one, (&pureRule{r.task}).predict(one), a.why)
 		} else {
 			a.try("all threads in one process", one)
 		}
@@ -136,34 +135,36 @@ func (a *rejects) async(r *asyncRule) {
 	if a.cpu > 0 && a.wait > 0 {
 		blocking := &blockingRule{a.task}
 		n := a.law.cpus
-		a.addWith("blocking calls, one thread per CPU", Workers{Model: Threads, Processes: 1, Threads: n}, blocking.predict(Workers{Processes: 1, Threads: n}))
+		a.addWith("blocking calls, one thread per CPU", Workers{Model: Threads, Processes: 1, Threads: n}, blocking.predict(Workers{Processes: 1, Threads: n}), a.why)
 	}
 }
 
 func (a *rejects) nested(r *nestedRule) {
-	n := r.threads()
+	if a.p.Load.RanksPer != "" {
+		a.ranks(r)
+		return
+	}
 	a.try("one worker with all the threads", r.split(1))
-	a.try("a worker per core with one thread", r.split(n))
-	a.try("a worker per core, each with a thread per core", Workers{Model: Processes, Processes: n, Threads: 1, Inner: n})
+	a.try("a worker per core with one thread", r.split(r.threads()))
 }
 
 // try adds an option that is not what the plan says, nor there already.
-func (a *rejects) try(option string, w Workers) {
+func (a *rejects) try(option string, w Workers) { a.tryWhy(option, w, a.why) }
+
+func (a *rejects) tryWhy(option string, w Workers, why func(Workers, Prediction) string) {
 	if a.plan.Workers.Total() == w.Total() && a.plan.Workers.Processes == w.Processes && a.plan.Workers.EventLoops == w.EventLoops {
 		return
 	}
-	a.addWith(option, w, a.predict(a.rule, w))
+	a.addWith(option, w, a.predict(a.rule, w), why)
 }
 
-func (a *rejects) addWith(option string, w Workers, yields Prediction) {
-	what := fmt.Sprintf("%s: %s", option, Describe(w))
-	for i := range a.out {
-		if shown := &a.out[i]; shown.Option[len(shown.Option)-min(len(shown.Option), len(Describe(w))):] == Describe(w) {
-			return
-		}
+func (a *rejects) addWith(option string, w Workers, yields Prediction, why func(Workers, Prediction) string) {
+	workers := ": " + Describe(w)
+	if slices.ContainsFunc(a.out, func(r Rejected) bool { return strings.HasSuffix(r.Option, workers) }) {
+		return
 	}
 	yields.Knee = nil
-	a.out = append(a.out, Rejected{Option: what, Predicted: yields, Why: a.why(w, yields)})
+	a.out = append(a.out, Rejected{Option: option + workers, Predicted: yields, Why: why(w, yields)})
 }
 
 // why compares an option with the plan.

@@ -2,7 +2,9 @@ package advisor
 
 import (
 	"math"
+	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // plural counts in words.
@@ -11,6 +13,15 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + many
+}
+
+// inList writes names as a sentence does: a, b and c.
+func inList(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // number writes a figure for a sentence: four digits, no exponent where people
@@ -27,3 +38,6 @@ func number(x float64) string {
 	scale := math.Pow10(digits)
 	return strconv.FormatFloat(math.Round(x*scale)/scale, 'f', -1, 64)
 }
+
+// floorLog2 is the binary logarithm rounded down; of less than 1, 0.
+func floorLog2(n int) int { return max(0, bits.Len(uint(max(n, 0)))-1) }

@@ -259,9 +259,9 @@ func (t *task) mems(slots []slot) string {
 }
 
 // everyGroup lists the groups node by node.
-func (t *task) everyGroup() []int {
-	out := make([]int, 0, len(t.groups))
-	for _, n := range t.nodes {
+func (r *room) everyGroup() []int {
+	out := make([]int, 0, len(r.groups))
+	for _, n := range r.nodes {
 		out = append(out, n.groups...)
 	}
 	return out

@@ -1,6 +1,7 @@
 package advisor
 
 import (
+	"berth/probe"
 	"berth/probe/cpuset"
 	"berth/profiles"
 )
@@ -18,7 +19,7 @@ type Plan struct {
 	Machine    string           `json:"machine_fingerprint,omitempty" yaml:"machine_fingerprint,omitempty"`
 	Runtime    profiles.Runtime `json:"runtime" yaml:"runtime"`
 	Blocking   bool             `json:"blocking" yaml:"blocking"` // a waiting task holds its thread
-	Class      Class            `json:"class" yaml:"class"`
+	Class      profiles.Class   `json:"class" yaml:"class"`
 	Confidence Confidence       `json:"confidence" yaml:"confidence"`
 	// BudgetCPUs is how many CPUs' worth of time the workers can get: the CPUs
 	// left to them, or the quota if that is less.
@@ -27,6 +28,7 @@ type Plan struct {
 	// where the profile does not say.
 	MemoryMiB   *float64   `json:"memory_mib,omitempty" yaml:"memory_mib,omitempty"`
 	Workers     Workers    `json:"workers" yaml:"workers"`
+	Levels      Levels     `json:"levels,omitempty" yaml:"levels,omitempty"` // inside each worker, from the outside in
 	Binding     Binding    `json:"binding" yaml:"binding"`
 	Placement   Placement  `json:"placement" yaml:"placement"`
 	Predicted   Prediction `json:"predicted" yaml:"predicted"`
@@ -37,18 +39,6 @@ type Plan struct {
 	Assumptions []string   `json:"assumptions" yaml:"assumptions"` // what was not measured or declared
 	Verify      string     `json:"verify" yaml:"verify"`           // the command that tests it here
 }
-
-// Class says what one task does when it runs alone.
-type Class string
-
-const (
-	CPUBound             Class = "cpu-bound"
-	MemoryLatencyBound   Class = "memory-latency-bound"
-	MemoryBandwidthBound Class = "memory-bandwidth-bound"
-	IOBoundBlocking      Class = "io-bound (blocking)"
-	IOBoundAsync         Class = "io-bound (async)"
-	Mixed                Class = "mixed"
-)
 
 // Confidence says what the class and the counts rest on.
 type Confidence struct {
@@ -88,7 +78,7 @@ type Workers struct {
 }
 
 // Total is the number of threads that want a CPU.
-func (w Workers) Total() int { return w.Processes * w.Threads * max(w.Inner, 1) }
+func (w Workers) Total() int { return w.Processes * w.Each() }
 
 // Binding names what stops a larger count.
 type Binding struct {
@@ -130,6 +120,24 @@ type Placement struct {
 	CPUs  cpuset.Set `json:"cpus" yaml:"cpus"` // of all seats; without seats, all that may be used
 	Seats []Seat     `json:"seats" yaml:"seats"`
 	Why   string     `json:"why" yaml:"why"`
+	// KeptOut are, without seats, the CPUs that the workers can run on although
+	// the plan leaves them to others; nil where there are none.
+	KeptOut *cpuset.Set `json:"kept_out,omitempty" yaml:"kept_out,omitempty"`
+}
+
+// keepOut fills KeptOut: of a machine's allowed CPUs those that are not the
+// plan's. The kernel moves no thread to isolated ones.
+func (p *Placement) keepOut(m *probe.Machine, own cpuset.Set) {
+	if p.Pin != NoPin {
+		return
+	}
+	out := m.Topology.Allowed.Minus(own)
+	if m.Topology.Isolated != nil {
+		out = out.Minus(*m.Topology.Isolated)
+	}
+	if !out.IsEmpty() {
+		p.KeptOut = &out
+	}
 }
 
 // Seat is where one process, or one thread of it, runs and has its memory.

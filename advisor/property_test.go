@@ -153,11 +153,17 @@ func randomCalibration(rng *rand.Rand, s shape) *probe.Calibration {
 	return c
 }
 
-// cases is how many random inputs each property is tried on.
-const cases = 3000
+// cases is how many random inputs each property is tried on: a tenth with -short,
+// for machines that are emulated.
+func cases() uint64 {
+	if testing.Short() {
+		return 300
+	}
+	return 3000
+}
 
 func forRandom(t *testing.T, try func(t *testing.T, rng *rand.Rand, s shape, p *profiles.Profile, c *probe.Calibration)) {
-	for seed := range uint64(cases) {
+	for seed := range cases() {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		s := randomShape(rng)
 		p := randomProfile(t, rng)
@@ -351,6 +357,10 @@ func relabelled(p *Plan, to []cpuset.CPU) *Plan {
 		return cpuset.Of(cpus...)
 	}
 	out.Placement.CPUs = apply(p.Placement.CPUs)
+	if p.Placement.KeptOut != nil {
+		kept := apply(*p.Placement.KeptOut)
+		out.Placement.KeptOut = &kept
+	}
 	out.Placement.Seats = slices.Clone(p.Placement.Seats)
 	for i := range out.Placement.Seats {
 		out.Placement.Seats[i].CPUs = apply(p.Placement.Seats[i].CPUs)

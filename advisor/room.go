@@ -130,25 +130,7 @@ func (r *room) keepOut(t *topology.Topology, cores []topology.Core, p *profiles.
 		left = left.Minus(avoid)
 	}
 	want := int(p.Limits.ReserveCores)
-	reserved := 0
-	var gone cpuset.Set
-	reserve := func(touched bool) {
-		for _, c := range cores {
-			if reserved == want {
-				return
-			}
-			usable := c.CPUs.Intersect(free)
-			if !usable.IsEmpty() && c.CPUs.Overlaps(avoid) == touched {
-				reserved++
-				gone = gone.Union(usable)
-			}
-		}
-	}
-	if want > 0 {
-		reserve(true)
-		reserve(false)
-		left = left.Minus(gone)
-	}
+	left = left.Minus(reserved(cores, free, avoid, want))
 	if left.IsEmpty() {
 		last := lastCore(cores, free)
 		r.short = fmt.Sprintf("reserve_cores %d and avoid_cpus %q leave none of the CPUs %s", want, p.Limits.AvoidCPUs, free)
@@ -158,6 +140,24 @@ func (r *room) keepOut(t *topology.Topology, cores []topology.Core, p *profiles.
 		r.reason("kept out: CPUs %s (reserve_cores %d, avoid_cpus %q)", kept, want, p.Limits.AvoidCPUs)
 	}
 	return left, nil
+}
+
+// reserved are the free CPUs of so many cores: those that hold a CPU to avoid
+// first, then the lowest.
+func reserved(cores []topology.Core, free, avoid cpuset.Set, want int) cpuset.Set {
+	var out []cpuset.Set
+	for _, touched := range [...]bool{true, false} {
+		for _, c := range cores {
+			if len(out) >= want {
+				break
+			}
+			usable := c.CPUs.Intersect(free)
+			if !usable.IsEmpty() && c.CPUs.Overlaps(avoid) == touched {
+				out = append(out, usable)
+			}
+		}
+	}
+	return cpuset.UnionAll(out...)
 }
 
 func lastCore(cores []topology.Core, among cpuset.Set) cpuset.Set {

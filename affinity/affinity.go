@@ -8,4 +8,6 @@
 //   - a [Run] starts several, looks after them, and draws up a [Receipt];
 //   - a [Pinner] seats running processes, and an [UndoLog] remembers what they had;
 //   - an [Occupancy] tells which threads are in each other's way.
+//
+// It needs Linux: elsewhere the package is empty.
 package affinity

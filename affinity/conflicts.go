@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -35,7 +37,8 @@ const (
 	// offline wakes elsewhere, and is none.
 	OfflineCPU Conflict = "offline-cpu"
 	// RemoteMemory: the thread is busy, and more than [RemoteAbove] of its
-	// process's memory lies on other NUMA nodes than its CPU.
+	// process's memory, and at least [RemoteFrom], lies on other NUMA nodes than
+	// its CPU.
 	RemoteMemory Conflict = "remote-memory"
 	// IRQHeavy: the thread is busy, and its CPU served interrupts, hard and
 	// soft, for [IRQHeavyFrom].
@@ -50,6 +53,10 @@ const (
 	RemoteAbove  = 0.5
 	IRQHeavyFrom = 0.2
 )
+
+// RemoteFrom is in bytes. Caches hold what is less; and the pages of a small
+// program are mostly those of its file, which stay where somebody first read it.
+const RemoteFrom = 16 << 20
 
 // Occupant is a thread and where it was at the end of an interval.
 type Occupant struct {
@@ -262,5 +269,5 @@ func (j *judge) remote(t *Occupant) bool {
 			away += bytes
 		}
 	}
-	return float64(away) > RemoteAbove*float64(all)
+	return away >= RemoteFrom && float64(away) > RemoteAbove*float64(all)
 }

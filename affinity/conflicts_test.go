@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -65,11 +67,11 @@ func TestConflicts(t *testing.T) {
 	under := func(group string) func(*Occupant) {
 		return func(o *Occupant) { o.CPUSet, _ = cpuset.Parse(group) }
 	}
-	memory := func(bytes ...int64) func(*Occupant) {
+	memory := func(mebibytes ...int64) func(*Occupant) {
 		return func(o *Occupant) {
 			o.Memory = map[int]int64{}
-			for node, n := range bytes {
-				o.Memory[node] = n
+			for node, n := range mebibytes {
+				o.Memory[node] = n << 20
 			}
 		}
 	}
@@ -205,8 +207,9 @@ func TestConflicts(t *testing.T) {
 			threads: []Occupant{
 				with(on(0, all, 1, 0), memory(49, 51)), with(on(1, all, 1, 0), memory(50, 50)), with(on(2, all, 1, 0), memory(51, 49)),
 				with(on(2, all, 0.4, 0), memory(51, 49)), with(on(3, all, 1, 0), memory(0, 0)),
+				with(on(0, all, 1, 0), memory(4, 15)), with(on(0, all, 1, 0), memory(4, 16)),
 			},
-			want: [][]Conflict{{RemoteMemory}, {}, {RemoteMemory}, {}, {}},
+			want: [][]Conflict{{RemoteMemory}, {}, {RemoteMemory}, {}, {}, {}, {RemoteMemory}},
 		},
 		"interrupts": {
 			spent: map[cpuset.CPU]tasks.CPUTimes{

@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -43,6 +45,9 @@ func (s *seater) set(tid int, want cpuset.Set) (got cpuset.Set, err error) {
 	if err := unix.SchedSetaffinityDynamic(tid, s.mask); err != nil {
 		if err == unix.EINVAL {
 			return cpuset.Set{}, trimmed(tid, want, cpuset.Set{})
+		}
+		if tid == 0 && err == unix.EPERM { // nobody is refused his own thread
+			return cpuset.Set{}, fmt.Errorf("seat on %s: %w: %s", want, err, filtered)
 		}
 		return cpuset.Set{}, fmt.Errorf("sched_setaffinity of thread %d to %s: %w", tid, want, err)
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -61,4 +63,23 @@ func TestSetMemory(t *testing.T) {
 	if _, err := MovePages(os.Getpid(), node); err != nil {
 		t.Error(err)
 	}
+}
+
+func FuzzParseMemory(f *testing.F) {
+	for _, text := range []string{"local", "default", "bind:0", "interleave:0-3,7", "preferred:0x3", "weighted:0-6:2", "bind:", "local:0", ":", "bind:0:1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := ParseMemory(text)
+		if err != nil {
+			return
+		}
+		takes := m.Mode != MemoryDefault && m.Mode != MemoryLocal
+		if takes == m.Nodes.IsEmpty() {
+			t.Fatalf("%q is %+v", text, m)
+		}
+		if again, err := ParseMemory(m.String()); err != nil || again.Mode != m.Mode || !again.Nodes.Equal(m.Nodes) {
+			t.Fatalf("%q is %s, which is %s, %v", text, m, again, err)
+		}
+	})
 }

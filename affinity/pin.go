@@ -1,9 +1,12 @@
+//go:build linux
+
 package affinity
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -62,6 +65,7 @@ type pinning struct {
 	tids  []int           // as last listed, ascending
 	done  []int           // those of them that were looked at before
 	given map[string]bool // masks that the undo file knows to have been given here
+	seats map[string]bool // masks that threads were left with, as lists
 }
 
 // list lists the threads anew.
@@ -93,36 +97,53 @@ func (p *Pinner) Process(ctx context.Context, pid int) error {
 }
 
 // settle seats those threads of a process that have no seat, until there are
-// none. Each round finds those that were born in the one before: fewer each
-// time, for a thread born of a seated one has its seat.
+// none. Each round finds those that were born in the one before; they are done
+// with once they have a seat from their makers.
+//
+// A thread that is being made takes its maker's mask first, then a number, and is
+// to be seen last (copy_process in the kernel's kernel/fork.c): one that is on
+// its way while its maker is seated shows itself only afterwards, with the mask
+// of before. So a look follows in which all who are new have inherited a seat;
+// three, a millisecond apart, where one was found that had not.
 func (p *Pinner) settle(ctx context.Context, at *pinning) error {
 	born := newest()
 	if err := at.list(); err != nil {
 		return err
 	}
-	for {
+	needed, calm := 1, 0
+	for first := true; ; first = false {
 		from := len(p.Threads)
-		looked, err := p.round(at)
-		if err != nil || !looked {
+		unseated, changed, err := p.round(at)
+		if err != nil {
 			return err
 		}
 		at.done = append(at.done[:0], at.tids...)
-		before := born
-		if born = newest(); born < 0 || born != before {
+		switch {
+		case !unseated:
+			calm++
+		case !first:
+			needed, calm = 3, 0
+		}
+		if calm < needed || changed {
+			before := born
+			born = newest()
+			if needed > 1 {
+				time.Sleep(time.Millisecond)
+			}
 			err = at.list()
 			at.done = slices.DeleteFunc(at.done, func(tid int) bool {
 				_, there := slices.BinarySearch(at.tids, tid)
 				return !there // the number may come back
 			})
-			p.sendBack(at, p.Threads[from:])
-		} else {
-			looked = false // nobody was born: no thread without a seat, and no stranger
+			if born < 0 || born != before { // else no stranger can have a number
+				p.sendBack(at, p.Threads[from:])
+			}
 		}
 		if !p.DryRun {
 			failed := func(t Pinned) bool { return t.Set.IsEmpty() }
 			p.Threads = append(p.Threads[:from], slices.DeleteFunc(p.Threads[from:], failed)...)
 		}
-		if err := errors.Join(err, ctx.Err()); err != nil || !looked {
+		if err := errors.Join(err, ctx.Err()); err != nil || calm >= needed {
 			return err
 		}
 	}
@@ -197,12 +218,12 @@ func (p *Pinner) forget() {
 }
 
 // round seats those of the threads last listed that were not looked at before,
-// adds them to Threads, with no Set where that failed, and reports whether there
-// were any.
-func (p *Pinner) round(at *pinning) (looked bool, err error) {
+// and adds them to Threads, with no Set where that failed. It reports whether
+// there were some that had not inherited a seat, and whether a mask was changed.
+func (p *Pinner) round(at *pinning) (unseated, changed bool, err error) {
 	now, err := sinceBoot()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	from := len(p.Threads)
 	p.Threads = slices.Grow(p.Threads, max(0, len(at.tids)-len(at.done)))
@@ -210,7 +231,6 @@ func (p *Pinner) round(at *pinning) (looked bool, err error) {
 		if _, old := slices.BinarySearch(at.done, tid); old {
 			continue
 		}
-		looked = true
 		t := Pinned{PID: at.PID, TID: tid}
 		if p.Names {
 			if t.Name, err = at.Name(tid); err != nil {
@@ -227,20 +247,42 @@ func (p *Pinner) round(at *pinning) (looked bool, err error) {
 		p.Threads = append(p.Threads, t)
 	}
 	found := p.Threads[from:]
+	for i := range found {
+		if t := &found[i]; i == 0 || !t.Before.Equal(found[i-1].Before) {
+			unseated = unseated || !at.seats[t.Before.String()]
+		}
+	}
 	if p.DryRun {
-		return looked, nil
+		return false, false, nil
 	}
 	if err := p.remember(at, found, now); err != nil {
 		p.Threads = p.Threads[:from]
-		return looked, err
+		return unseated, false, err
 	}
 	for i := range found {
 		t := &found[i]
+		if t.Set = t.Before; t.Before.Equal(t.Asked) {
+			continue // read a moment ago
+		}
+		changed = true
 		if t.Set, err = p.seater.set(t.TID, t.Asked); err != nil {
 			p.fails(t, err)
 		}
 	}
-	return looked, nil
+	at.seat(found)
+	return unseated, changed, nil
+}
+
+// seat takes note of the masks that threads have now.
+func (p *pinning) seat(found []Pinned) {
+	if p.seats == nil {
+		p.seats = map[string]bool{}
+	}
+	for i, t := range found {
+		if i == 0 || !t.Set.Equal(found[i-1].Set) {
+			p.seats[t.Set.String()] = true
+		}
+	}
 }
 
 // remember writes to the undo file what threads had. Those born after the first
@@ -277,12 +319,29 @@ func (p *Pinner) fails(t *Pinned, err error) {
 	case errors.Is(err, unix.EPERM):
 		if p.refused != t.PID { // said once
 			p.refused = t.PID
-			p.Failed = append(p.Failed, fmt.Errorf("process %d is another user's: its owner or root can seat it: %w", t.PID, err))
+			p.Failed = append(p.Failed, fmt.Errorf("process %d %s: %w", t.PID, whyRefused(t.PID), err))
 		}
 	default:
 		p.Failed = append(p.Failed, fmt.Errorf("thread %d of process %d: %w", t.TID, t.PID, err))
 	}
 }
+
+// whyRefused says why this user may not seat a process, by the rule of
+// sched_setaffinity(2).
+func whyRefused(pid int) string {
+	me := os.Geteuid()
+	is, err := tasks.Proc("").Process(pid)
+	switch {
+	case err == nil && (is.UID == me || is.EUID == me):
+		return "is this user's, and yet may not be seated: " + filtered
+	case me == 0:
+		return "is another user's: this root has no CAP_SYS_NICE over it, or " + filtered
+	}
+	return "is another user's: its owner or root can seat it"
+}
+
+// filtered is what is left where the kernel itself would allow a seat.
+const filtered = "a seccomp filter, as containers have one, or a security module denies sched_setaffinity"
 
 // grouped puts threads with the same masks before and after together.
 func grouped(found []Pinned) []UndoSeat {

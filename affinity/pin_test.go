@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -16,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"berth/probe"
 	"berth/probe/cpuset"
 	"berth/probe/tasks"
 
@@ -381,9 +384,12 @@ func TestReadUndo(t *testing.T) {
 		head + "{\n":                            "x:2: ",
 		head + `{"pid":"a"}` + "\n":             "x:2: ",
 		strings.Replace(head, boot, "other", 1): "before the machine was started anew",
-		strings.Replace(head+record, "7-9", "9-7", 1):       "is not a list of threads",
-		strings.Replace(head+record, "7-9", "1-9999999", 1): "is not a list of threads",
-		strings.Replace(head+record, "3,7-9", "", 1):        "is not a list of threads",
+		head + strings.Replace(record, "7-9", "9-7", 1):       "is not a list of threads",
+		head + strings.Replace(record, "7-9", "1-9999999", 1): "is not a list of threads",
+		head + strings.Replace(record, "3,7-9", "", 1):        "is not a list of threads",
+		// Some kilobytes that would stand for billions of threads.
+		head + `{"pid":7,"seats":[` + strings.Repeat(`{"before":"0","after":"1","threads":"1-4194304"},`, 100) + `{}]}` + "\n": "more threads than a kernel can have",
+		head + `{"pid":7,"seats":[]}` + "\n": "a record without seats",
 	} {
 		if _, _, err := ReadUndo(strings.NewReader(text), "x"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
@@ -392,6 +398,27 @@ func TestReadUndo(t *testing.T) {
 	// What is not there any more is told of.
 	if got := Undo([]UndoRecord{{PID: 1 << 22, Start: 1, Seats: []UndoSeat{{Before: one(0), After: one(1), Threads: TIDs{1 << 22}}}}}); got.GoneProcesses != 1 || got.Restored != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The number of a process that is gone has come to another, whose children sit
+// where those of the first did: they are left alone.
+func TestUndoLeavesStrangers(t *testing.T) {
+	all := allowed(t)
+	if all.Len() < 2 {
+		t.Skip("it needs two CPUs")
+	}
+	given := one(all.First())
+	var pid int
+	if err := Do(given, func() { pid, _ = program(t, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	record := UndoRecord{PID: os.Getpid(), Start: 1, At: 1, Seats: []UndoSeat{{Before: all, After: given, Threads: TIDs{os.Getpid()}}}}
+	if got := Undo([]UndoRecord{record}); got.GoneProcesses != 1 || got.Restored != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got, err := probe.Affinity(pid); err != nil || !got.Equal(given) {
+		t.Errorf("the stranger's child sits on %s, %v", got, err)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -103,13 +105,15 @@ type supervisor struct {
 	before   tasks.SystemStat
 	// throttled is what quotas had done to this process's groups before.
 	throttled cgroup.Throttling
-	receipt   *Receipt
-	alive     []int       // places of workers that run
-	owner     map[int]int // worker of each process that was seen
-	seated    map[thread]*seated
-	births    []int // threads seen, by worker
-	halted    map[int]bool
-	stopping  *time.Timer // runs out when those that are left are to be killed
+	// leaves is what the cpusets of their group left at the start; empty: not known.
+	leaves   cpuset.Set
+	receipt  *Receipt
+	alive    []int       // places of workers that run
+	owner    map[int]int // worker of each process that was seen
+	seated   map[thread]*seated
+	births   []int // threads seen, by worker
+	halted   map[int]bool
+	stopping *time.Timer // runs out when those that are left are to be killed
 }
 
 func (s *supervisor) log(format string, args ...any) {
@@ -127,6 +131,7 @@ func (s *supervisor) start() error {
 	if s.Watch {
 		s.sampler = tasks.NewSampler("", tasks.Options{Children: true, FromBirth: true})
 		s.before, _ = tasks.Proc("").SystemStat() // without it, noise is unknown
+		s.leaves = s.groupCPUs()
 	}
 	s.births = make([]int, len(s.Workers))
 	s.halted = map[int]bool{}
@@ -435,55 +440,7 @@ func (s *supervisor) close() {
 	if s.sampler != nil {
 		s.account(elapsed)
 		s.sampler.Close()
+		s.shrunk()
 	}
 	r.Kept = len(r.Broken) == 0
-}
-
-// throttling is how long quotas stopped the workers' group, in milliseconds;
-// nil where that cannot be read.
-func (s *supervisor) throttling() *float64 {
-	if s.Group != nil {
-		return ms(s.Group.Throttled())
-	}
-	now, err := cgroup.ThrottlingOf(0)
-	if err != nil {
-		return nil
-	}
-	stopped := now.Since(s.throttled)
-	return &stopped.MS
-}
-
-func (s *supervisor) account(elapsed time.Duration) {
-	r := s.receipt
-	b := balance{seats: map[int]cpuset.Set{}, before: s.before, elapsed: elapsed}
-	b.after, _ = tasks.Proc("").SystemStat()
-	for i := range s.Workers {
-		b.seats[i] = s.Workers[i].Seat.CPUs
-	}
-	for _, t := range s.sampler.Threads() {
-		worker, ok := s.owner[t.PID]
-		if !ok {
-			continue
-		}
-		w := watchedSeat{Watched: t, worker: worker, asked: s.Workers[worker].Seat.CPUs}
-		if given := s.seated[thread{t.TID, t.Start}]; given != nil && !given.cpus.IsEmpty() {
-			w.asked, w.early = given.cpus, given.early
-			if w.StatusAt.Before(given.at) {
-				w.Allowed = given.got // a thread that slept since is not read again
-			}
-		}
-		b.threads = append(b.threads, w)
-	}
-	b.draw(r)
-	for _, w := range r.Workers {
-		if len(w.Threads) == 0 {
-			r.Verdict = Inconclusive
-			r.Finding = append(r.Finding, finding.Finding{Code: "unseen", Severity: finding.Warning,
-				Message: fmt.Sprintf("Worker %d ended before it was seen; where it ran is not known.", w.Index)})
-		}
-	}
-	if n := s.sampler.Missed(); n > 0 {
-		r.Finding = append(r.Finding, finding.Finding{Code: "missed-readings", Severity: finding.Warning,
-			Message: fmt.Sprintf("%d readings failed for want of descriptors or rights; the limit is RLIMIT_NOFILE (ulimit -n).", n)})
-	}
 }

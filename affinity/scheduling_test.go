@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -46,4 +48,19 @@ func TestScheduling(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+}
+
+func FuzzParseClass(f *testing.F) {
+	for _, text := range []string{"other", "batch", "idle", "fifo:1", "rr:99", "rr:100", "fifo:+7", "fifo", "idle:1", "rr:", ":"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := ParseClass(text)
+		if err != nil {
+			return
+		}
+		if _, known := classes[s.Class]; !known || s.Nice != nil || (s.Priority > 0) != (s.Class == "fifo" || s.Class == "rr") || s.Priority < 0 || s.Priority > 99 {
+			t.Fatalf("%q is %+v", text, s)
+		}
+	})
 }

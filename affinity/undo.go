@@ -1,3 +1,5 @@
+//go:build linux
+
 package affinity
 
 import (
@@ -206,13 +208,18 @@ type Undone struct {
 // ReadUndo reads an undo file. A last line that is cut short is left out: what
 // it was about was not changed yet.
 func ReadUndo(r io.Reader, name string) (records []UndoRecord, torn bool, err error) {
-	in := bufio.NewReaderSize(r, 1<<20)
+	limited := &io.LimitedReader{R: r, N: mostUndo}
+	in := bufio.NewReaderSize(limited, 1<<20)
 	boot, err := bootID()
 	if err != nil {
 		return nil, false, err
 	}
+	threads := 0
 	for n := 1; ; n++ {
 		line, readErr := in.ReadBytes('\n')
+		if limited.N <= 0 {
+			return nil, false, fmt.Errorf("%s is larger than %d MiB: not a file that pin wrote", name, mostUndo>>20)
+		}
 		if readErr != nil && readErr != io.EOF {
 			return nil, false, fmt.Errorf("read undo file %s: %w", name, readErr)
 		}
@@ -230,16 +237,50 @@ func ReadUndo(r io.Reader, name string) (records []UndoRecord, torn bool, err er
 			}
 			continue
 		}
+		named, err := namedThreads(line)
+		if threads += named; err == nil && threads > 4*mostTIDs { // a few records may hold the same ones
+			return nil, false, fmt.Errorf("%s:%d: it names more threads than a kernel can have", name, n)
+		}
 		var rec UndoRecord
 		if err := json.Unmarshal(line, &rec); err != nil {
 			return nil, false, fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+		if len(rec.Seats) == 0 {
+			return nil, false, fmt.Errorf("%s:%d: a record without seats", name, n)
 		}
 		records = append(records, rec)
 	}
 }
 
+// mostUndo bounds an undo file, in bytes: a million threads with as many masks
+// take a tenth of it.
+const mostUndo = 1 << 30
+
+// namedThreads is how many threads a line's lists name, which a few bytes can
+// make millions.
+func namedThreads(line []byte) (n int, err error) {
+	var rec struct {
+		Seats []struct{ Threads string }
+	}
+	err = json.Unmarshal(line, &rec)
+	for _, s := range rec.Seats {
+		for item := range strings.SplitSeq(s.Threads, ",") {
+			n++
+			first, last, _ := strings.Cut(item, "-")
+			low, err := strconv.Atoi(first)
+			high, err2 := strconv.Atoi(last)
+			if err == nil && err2 == nil && low < high {
+				n += min(high, mostTIDs) - min(low, mostTIDs)
+			}
+		}
+	}
+	return n, err
+}
+
 // Undo gives threads the masks back that they had before. It may be called
-// again, and after a change that was cut off at any point.
+// again, and after a change that was cut off at any point. It does what the
+// records say with this user's rights: they must come from a file that nobody
+// else could write.
 //
 // A thread born since has inherited its mask from one that was changed: where
 // it still has such a mask, it gets the one that its siblings had before; so do
@@ -276,9 +317,9 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 		}
 		if errors.Is(err, tasks.ErrGone) {
 			u.out.GoneProcesses++
-		} else {
-			u.out.Failed = append(u.out.Failed, err)
+			return // its children are others' now, and those of its number a stranger's
 		}
+		u.out.Failed = append(u.out.Failed, err)
 		u.children(id.tid, records)
 		return
 	}
@@ -294,15 +335,15 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 	}
 	inherited := inheritance(records)
 	done := map[int]bool{}
-	for {
+	// As when threads are seated, some may be on their way: see [Pinner].
+	needed := 1
+	for calm := 0; calm < needed; {
 		tids, err := h.TIDs(nil)
 		if err != nil {
 			break // ended meanwhile
 		}
 		tids = slices.DeleteFunc(tids, func(tid int) bool { return done[tid] })
-		if len(tids) == 0 {
-			break
-		}
+		changed, begun := false, len(done) > 0
 		for _, tid := range tids {
 			done[tid] = true
 			seat, known := first[tid]
@@ -314,10 +355,19 @@ func (u *undoing) process(id thread, records []UndoRecord) {
 				}
 			}
 			if known {
-				u.restore(tid, seat.Before)
+				changed = u.restore(tid, seat.Before) || changed
 			} else {
-				u.disinherit(tid, inherited)
+				changed = u.disinherit(tid, inherited) || changed
 			}
+		}
+		switch {
+		case !changed:
+			calm++
+		case begun:
+			needed, calm = 3, 0
+		}
+		if needed > 1 {
+			time.Sleep(time.Millisecond)
 		}
 	}
 	for tid := range first {
@@ -392,28 +442,32 @@ func inheritance(records []UndoRecord) map[string]cpuset.Set {
 	return out
 }
 
-func (u *undoing) disinherit(tid int, inherited map[string]cpuset.Set) {
+// disinherit gives a thread what those had from whom it has its mask, and reports
+// whether it did.
+func (u *undoing) disinherit(tid int, inherited map[string]cpuset.Set) bool {
 	now, err := probe.Affinity(tid)
 	if err != nil {
-		return
+		return false
 	}
-	if before, ok := inherited[now.String()]; ok {
-		u.restore(tid, before)
-	}
+	before, ok := inherited[now.String()]
+	return ok && u.restore(tid, before)
 }
 
-func (u *undoing) restore(tid int, before cpuset.Set) {
+// restore gives a thread a mask, and reports whether it had another.
+func (u *undoing) restore(tid int, before cpuset.Set) bool {
 	now, err := probe.Affinity(tid)
 	if err == nil && now.Equal(before) {
 		u.out.Same++
-		return
+		return false
 	}
 	switch _, err := Set(tid, before); {
 	case err == nil:
 		u.out.Restored++
+		return true
 	case errors.Is(err, unix.ESRCH):
 		u.out.GoneThreads++
 	default:
 		u.out.Failed = append(u.out.Failed, fmt.Errorf("thread %d: %w", tid, err))
 	}
+	return false
 }

@@ -59,7 +59,7 @@ func ReadCalibration(r io.Reader, name string) (*Calibration, error) {
 
 // ReadDocument decodes one JSON document, which errors call name, of a schema
 // that its field "schema" must name. Fields that into does not have are passed
-// over; an error tells the line and column.
+// over; an error tells the line and column, or is a [*WrongSchema].
 func ReadDocument(r io.Reader, name, schema string, into any) error {
 	data, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err != nil {
@@ -74,19 +74,35 @@ func ReadDocument(r io.Reader, name, schema string, into any) error {
 	var head struct {
 		Schema *string `json:"schema"`
 	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return atPlace(err, name, data)
+	if err := Decode(data, name, &head); err != nil {
+		return err
 	}
 	switch {
 	case head.Schema == nil:
 		return fmt.Errorf("%s has no schema field; it should say %q", name, schema)
 	case *head.Schema != schema:
-		return fmt.Errorf("%s is a %q document, not %s", name, *head.Schema, schema)
+		return &WrongSchema{name, *head.Schema, schema}
 	}
+	return Decode(data, name, into)
+}
+
+// Decode decodes JSON that errors call name; they tell the line and column.
+func Decode(data []byte, name string, into any) error {
 	if err := json.Unmarshal(data, into); err != nil {
 		return atPlace(err, name, data)
 	}
 	return nil
+}
+
+// WrongSchema is a document of berth's that is not the one asked for.
+type WrongSchema struct {
+	Name string // of the file
+	Is   string // its schema
+	Want string
+}
+
+func (e *WrongSchema) Error() string {
+	return fmt.Sprintf("%s is a %q document, not %s", e.Name, e.Is, e.Want)
 }
 
 // atPlace turns the offset of a JSON error into a line and a column.

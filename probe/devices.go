@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"berth/probe/root"
@@ -109,6 +110,33 @@ func driverless(r root.Reader, known []Device) []Device {
 		out = append(out, d)
 	}
 	return out
+}
+
+// gpuMemory tells which NUMA nodes are the memory of a GPU, as NVIDIA's driver
+// says in numa_status ("Node: 250"): the GPU of each by its node's number.
+func gpuMemory(r root.Reader) map[int]Device {
+	const base = "/proc/driver/nvidia/gpus"
+	dir, names := list(r, base)
+	if dir == nil {
+		return nil
+	}
+	defer dir.Close()
+	rd := root.Reader{Dir: dir, Found: r.Found}
+	gpus := map[int]Device{}
+	for _, name := range names {
+		status, ok := rd.Text(name + "/numa_status")
+		if !ok || !isPCI(name) {
+			continue
+		}
+		_, rest, _ := strings.Cut(status, "Node:")
+		value, _, _ := strings.Cut(rest, "\n")
+		if node, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && node >= 0 {
+			d := Device{Kind: "gpu", Name: name, PCI: name}
+			locality(r, "/sys/bus/pci/devices/"+name, &d)
+			gpus[node] = d
+		}
+	}
+	return gpus
 }
 
 // locality reads where a device sits. A node of -1 means that the firmware

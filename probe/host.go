@@ -8,8 +8,6 @@ import (
 	"berth/probe/cgroup"
 	"berth/probe/procfs"
 	"berth/probe/root"
-
-	"golang.org/x/sys/unix"
 )
 
 // readHost fills what surrounds the processor.
@@ -20,10 +18,7 @@ func readHost(r root.Reader, live bool, info procfs.CPUInfo, chain []cgroup.Link
 	}
 	if live {
 		h.Hostname, _ = os.Hostname()
-		var name unix.Utsname
-		if unix.Uname(&name) == nil {
-			h.Arch = unix.ByteSliceToString(name.Machine[:])
-		}
+		h.Arch = machineName()
 	} else if h.Arch, _ = r.Text("/proc/sys/kernel/arch"); h.Arch == "" { // since Linux 6.1
 		h.Arch = info.Arch
 	}

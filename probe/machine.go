@@ -43,6 +43,7 @@ type Host struct {
 type Limits struct {
 	Affinity *cpuset.Set `json:"affinity,omitempty" yaml:"affinity,omitempty"` // sched_getaffinity(2)
 	CPUSet   *cpuset.Set `json:"cpuset,omitempty" yaml:"cpuset,omitempty"`     // the cpuset controller's effective set
+	Mems     *cpuset.Set `json:"mems,omitempty" yaml:"mems,omitempty"`         // the NUMA nodes that the cpuset controller leaves
 	// QuotaCPUs is the tightest CPU quota of any ancestor, in CPUs; absent
 	// where there is none.
 	QuotaCPUs     *float64 `json:"quota_cpus,omitempty" yaml:"quota_cpus,omitempty"`

@@ -41,13 +41,15 @@ func Probe(ctx context.Context, source Source) (*Machine, error) {
 		err = m.fromFiles(ctx, source)
 	case source.dump != nil:
 		m.fromDump(source)
+	case source.hwloc != nil:
+		m.fromHwloc(source)
 	case source.shape != nil:
 		m.Topology = *source.shape
 		m.Host.OS = "linux"
 		m.Topology.Allowed = m.Topology.Online
 		m.budget()
 	default:
-		return nil, errors.New("probe: the source is empty; start from Live, Sysroot, CPUID or Synthetic")
+		return nil, errors.New("probe: the source is empty; start from Live, Sysroot, CPUID, HwlocXML or Synthetic")
 	}
 	if err != nil {
 		return nil, err
@@ -67,6 +69,7 @@ type files struct {
 	hasInfo  bool
 	host     Host
 	devices  []Device
+	gpus     map[int]Device // by the NUMA node that is their memory
 	affinity *cpuset.Set
 	cpuid    fromCPUID
 }
@@ -103,6 +106,12 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 			if set, ok := procfs.Affinity(r); ok {
 				f.affinity = &set
 			}
+		}
+		if source.wants(NUMA) {
+			if set, ok := procfs.Mems(r); ok {
+				state.Mems = &set
+			}
+			f.gpus = gpuMemory(r)
 		}
 		if source.wants(Identity | Kinds) {
 			extent := procfs.Head
@@ -200,7 +209,7 @@ func (m *Machine) merge(f *files, source Source, found *finding.List) {
 	}
 
 	m.Limits = Limits{
-		Affinity: f.affinity, CPUSet: f.groups.CPUSet,
+		Affinity: f.affinity, CPUSet: f.groups.CPUSet, Mems: f.groups.Mems,
 		QuotaCPUs: f.groups.QuotaCPUs, QuotaPeriodMS: f.groups.QuotaPeriodMS,
 		MemoryBytes: f.groups.MemoryBytes, Throttled: f.groups.Throttled, Chain: f.groups.Chain,
 	}
@@ -212,6 +221,11 @@ func (m *Machine) merge(f *files, source Source, found *finding.List) {
 		t.Allowed = t.Allowed.Intersect(*f.groups.CPUSet)
 	}
 
+	if !computeUnits(&m.CPU) {
+		for i := range t.Cores {
+			t.Cores[i].IDs = nil
+		}
+	}
 	f.cpuid.compare(t, found)
 	f.cpuid.fill(m)
 	if source.wants(Kinds) {
@@ -224,9 +238,26 @@ func (m *Machine) merge(f *files, source Source, found *finding.List) {
 		}
 		m.CPU.MaxKHz, m.CPU.BaseKHz = sysfs.Frequencies(source.Root, fastest.First())
 	}
+	for i := range t.NUMANodes {
+		n := &t.NUMANodes[i]
+		gpu, ok := f.gpus[n.ID]
+		if n.GPU = gpu.PCI; !ok || !n.CPUs.IsEmpty() {
+			continue
+		}
+		if near := gpu.LocalCPUs.Intersect(t.Online); !near.IsEmpty() {
+			n.Near = &near
+		}
+	}
 	t.Arrange()
 	m.budget()
 	m.affinityLink()
+}
+
+// computeUnits reports whether siblings with a core_id each can be a compute unit:
+// AMD's families 15h and 16h, as hwloc has it. Elsewhere they are a hypervisor's
+// or an old kernel's mistake.
+func computeUnits(c *topology.Identity) bool {
+	return c.Vendor == "AuthenticAMD" && c.Family != nil && (*c.Family == 0x15 || *c.Family == 0x16)
 }
 
 // budget fills what the process may use in all.

@@ -8,14 +8,15 @@ import (
 	"berth/probe/cgroup"
 	"berth/probe/cpuid"
 	"berth/probe/finding"
+	"berth/probe/hwloc"
 	"berth/probe/root"
 	"berth/probe/synthetic"
 	"berth/probe/sysfs"
 	"berth/probe/topology"
 )
 
-// Source says where a machine's facts come from: [Live], [Sysroot], [CPUID] or
-// [Synthetic] make one. Its fields narrow or widen what is read.
+// Source says where a machine's facts come from: [Live], [Sysroot], [CPUID],
+// [HwlocXML] or [Synthetic] make one. Its fields narrow or widen what is read.
 type Source struct {
 	// Root is where files are read; nil for none.
 	Root *root.Root
@@ -26,8 +27,9 @@ type Source struct {
 	EveryCPUID bool
 
 	dump  *cpuid.Dump
-	odd   []finding.Finding // of the dump
+	odd   []finding.Finding // of the dump or of hwloc's file
 	shape *topology.Topology
+	hwloc *hwloc.Machine
 }
 
 // Close gives back what the source holds open.
@@ -79,6 +81,9 @@ func (s Source) cgroupNeed() cgroup.Need {
 	need := cgroup.CPU | cgroup.CPUSet
 	if s.wants(Memory) {
 		need = cgroup.Everything
+	}
+	if s.wants(NUMA) {
+		need |= cgroup.Mems
 	}
 	return need
 }

@@ -77,6 +77,8 @@ func fields() []field {
 			func(p *Profile) any { return &p.Objective }, "throughput"},
 		{"model", "how tasks run beside each other; auto leaves the choice to berth", oneOf(AnyModel, Threads, Processes, Async),
 			func(p *Profile) any { return &p.Model }, "auto"},
+		{"priority", "its part, beside other profiles on one machine, where all together want more than there is",
+			rule{from: 1e-6, below: 1e6, upTo: true}, func(p *Profile) any { return &p.Priority }, "1"},
 
 		{"work.kind", "what the CPU time of a task goes into", oneOf(Integer, Float, MemoryLatency, MemoryBandwidth, Service),
 			func(p *Profile) any { return &p.Work.Kind }, "integer"},

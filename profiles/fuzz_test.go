@@ -120,3 +120,31 @@ func keepsRules(t *testing.T, p *Profile) {
 		}
 	}
 }
+
+// FuzzWith sets any field of a profile to any value: what is accepted keeps the
+// rules, and the profile that it came from stays as it was.
+func FuzzWith(f *testing.F) {
+	for _, c := range [][2]string{{"work.wait_ms", "50"}, {"work", "{}"}, {"scaling.sigma", "0.1"}, {"load.nested", "true"}, {"name", "'a\nb'"}, {"work.blocking", "no"},
+		{"limits.avoid_cpus", "0-3"}, {"measured.utilisation", "2"}, {"", ""}, {"work.cpu_ms", "a: b\n---\n"}, {"runtime", "pyhton"}} {
+		f.Add(c[0], c[1])
+	}
+	base, err := Parse([]byte(head+"work: {cpu_ms: 4, wait_ms: 4}\nscaling: {sigma: 0.1, kappa: 0.01}\n"), "base")
+	if err != nil {
+		f.Fatal(err)
+	}
+	before := base.clone()
+	f.Fuzz(func(t *testing.T, path, value string) {
+		p, err := base.With("--set", Setting{path, value})
+		if diff := cmp.Diff(before, base); diff != "" {
+			t.Fatalf("%s=%s changed the profile itself\n%s", path, value, diff)
+		}
+		if err != nil {
+			var found Mistakes
+			if p != nil || !errors.As(err, &found) || len(found) == 0 {
+				t.Fatalf("%v, %T %v", p, err, err)
+			}
+			return
+		}
+		keepsRules(t, p)
+	})
+}

@@ -160,7 +160,7 @@ func (l *loader) below(section string) string {
 // clone copies the profile and all that it points to.
 func (p *Profile) clone() *Profile {
 	out := *p
-	for _, f := range [...]**float64{&out.Work.CPUMS, &out.Work.SMTYield, &out.Work.ThreadBandwidthGBS, &out.Load.ArrivalPerS,
+	for _, f := range [...]**float64{&out.Priority, &out.Work.CPUMS, &out.Work.SMTYield, &out.Work.ThreadBandwidthGBS, &out.Load.ArrivalPerS,
 		&out.Load.WaitTargetMS, &out.Limits.MemoryPerWorkerMiB, &out.Limits.TargetUtilisation} {
 		*f = copied(*f)
 	}

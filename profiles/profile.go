@@ -13,6 +13,7 @@ type Profile struct {
 	Runtime   Runtime   `json:"runtime,omitempty" yaml:"runtime,omitempty"`
 	Objective Objective `json:"objective,omitempty" yaml:"objective,omitempty"`
 	Model     Model     `json:"model,omitempty" yaml:"model,omitempty"`
+	Priority  *float64  `json:"priority,omitempty" yaml:"priority,omitempty"` // see [Profile.Weight]
 	Work      Work      `json:"work" yaml:"work"`
 	Scaling   *Scaling  `json:"scaling,omitempty" yaml:"scaling,omitempty"`
 	Load      Load      `json:"load" yaml:"load"`
@@ -138,6 +139,7 @@ const (
 	DefaultMemoryReserve       = 0.10
 	DefaultTarget              = 0.98
 	DefaultTargetForEfficiency = 0.90
+	DefaultPriority            = 1
 )
 
 // BlockingWaits reports whether a waiting task holds its thread.
@@ -151,6 +153,15 @@ func (p *Profile) BlockingWaits() bool {
 // NestedTasks reports whether a task can use several threads.
 func (p *Profile) NestedTasks() bool {
 	return p.Load.RanksPer != "" || p.Load.Nested != nil && *p.Load.Nested
+}
+
+// Weight is the workload's priority among those that share a machine: where all
+// of them want more than there is, a priority of 2 gets twice what 1 gets.
+func (p *Profile) Weight() float64 {
+	if p.Priority != nil {
+		return *p.Priority
+	}
+	return DefaultPriority
 }
 
 // blank is a profile that says nothing: the defaults alone.

@@ -4,6 +4,8 @@
 package emit
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode"
@@ -19,6 +21,17 @@ type Target interface {
 	Emit(*advisor.Plan) Settings
 }
 
+// Fitting is a target whose settings can be added to those of something that
+// somebody has, by its name: a unit of systemd, a service of Compose.
+type Fitting interface {
+	Target
+	EmitFor(p *advisor.Plan, name string) Settings
+}
+
+// DropIn is what a file of settings is called, without its suffix, among others
+// in a folder that a tool reads all of, in the order of their names.
+const DropIn = "50-berth"
+
 // Settings is a text for a tool, ready to use.
 type Settings struct {
 	Text string
@@ -28,7 +41,15 @@ type Settings struct {
 
 // Targets lists all there are.
 func Targets() []Target {
-	return []Target{env{}, taskset{}, numactl{}, systemd{}, kubernetes{}, slurm{}, gunicorn{}, multiprocessing{}, threadpool{}, asyncio{}}
+	return []Target{
+		env{}, blas{}, taskset{}, numactl{}, hwlocBind{}, likwidPin{},
+		systemd{}, docker, podman, compose{}, kubernetes{}, nomad{},
+		slurm{}, srun{}, mpirun{}, dask{}, spark{},
+		gunicorn{}, uvicorn{}, nginx{}, haproxy{}, postgresql{}, pgbouncer{},
+		multiprocessing{}, threadpool{}, asyncio{}, java{}, node{}, golang{},
+		makeJobs, ninjaJobs, parallel{},
+		irqbalance{}, irq{}, kernel{}, cpusets{},
+	}
 }
 
 // Find is the target of a name.
@@ -41,11 +62,11 @@ func Find(name string) (Target, bool) {
 	return nil, false
 }
 
-// sheet is a text with comments that begin with #, as they do in all formats
-// so far.
+// sheet is a text with comments.
 type sheet struct {
 	text strings.Builder
 	lost []string
+	mark string // that a comment begins with; empty: #
 }
 
 func (s *sheet) line(format string, args ...any) {
@@ -56,23 +77,32 @@ func (s *sheet) lines(text string) { s.text.WriteString(text) }
 
 // comment writes a sentence, folded. Whatever it quotes stays within: line ends
 // are spaces, and characters that formats forbid, or that editors do not show
-// for what they are, are replaced.
+// for what they are, are replaced. So is a backslash at the end of a line, which
+// in make, systemd and C would continue it.
 func (s *sheet) comment(format string, args ...any) {
-	line := "#"
-	for _, word := range strings.FieldsFunc(fmt.Sprintf(format, args...), unicode.IsSpace) {
-		word = strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return utf8.RuneError
-			}
-			return r
-		}, word)
-		if len(line)+1+len(word) > 100 && line != "#" {
-			s.line("%s", line)
-			line = "#"
+	mark := cmp.Or(s.mark, "#")
+	line := []byte(mark)
+	write := func() {
+		if cut, ok := bytes.CutSuffix(line, []byte{'\\'}); ok {
+			line = utf8.AppendRune(cut, utf8.RuneError)
 		}
-		line += " " + word
+		s.text.Write(line)
+		s.text.WriteByte('\n')
+		line = append(line[:0], mark...)
 	}
-	s.line("%s", line)
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, fmt.Sprintf(format, args...))
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > 100 && len(line) > len(mark) {
+			write()
+		}
+		line = append(append(line, ' '), word...)
+	}
+	write()
 }
 
 // cannot says what of the plan is lost.
@@ -92,16 +122,17 @@ func (s *sheet) title(p *advisor.Plan) {
 	} else if p.Machine != "" {
 		s.comment("The CPU numbers are those of machine %s.", p.Machine)
 	}
+	if out := p.Placement.KeptOut; out != nil && p.Placement.Pin == advisor.NoPin {
+		s.cannot("CPUs %s, which are for others: without seats nothing here keeps the workers off them", out)
+	}
 	if !p.Feasible {
 		s.comment("The target cannot be met here; this is the best there is.")
 	}
 }
 
 func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	_, first := utf8.DecodeRuneInString(s)
+	return strings.ToUpper(s[:first]) + s[first:]
 }
 
 // plainName makes a name that schedulers and file systems take: letters, digits

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -13,8 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"gopkg.in/yaml.v3"
 
 	"berth/advisor"
+	"berth/probe/cpuset"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -54,6 +57,47 @@ func TestGolden(t *testing.T) {
 		}
 		if diff := cmp.Diff(string(want), string(txtar.Format(&got))); diff != "" {
 			t.Errorf("%s (-want +got); -update accepts it\n%s", path, diff)
+		}
+	}
+}
+
+// An override is for one service, which has the CPUs and limits of all workers.
+func TestOverride(t *testing.T) {
+	for _, c := range testPlans() {
+		p := c.advise(t)
+		s := compose{}.EmitFor(p, "web")
+		said := comments(s.Text)
+		for _, lost := range s.Lost {
+			if !strings.Contains(said, "Not expressed: "+lost+".") {
+				t.Errorf("%s: no comment says %q", c.name, lost)
+			}
+		}
+		var file struct {
+			Services map[string]struct {
+				CPUSet      string `yaml:"cpuset"`
+				CPUs        string `yaml:"cpus"`
+				Memory      string `yaml:"mem_limit"`
+				Environment map[string]string
+				Deploy      struct {
+					Resources struct{ Limits struct{ CPUs, Memory string } }
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(s.Text), &file); err != nil || len(file.Services) != 1 {
+			t.Errorf("%s: %v\n%s", c.name, err, s.Text)
+			continue
+		}
+		web := file.Services["web"]
+		limits := web.Deploy.Resources.Limits
+		pinned := ""
+		if len(p.Placement.Seats) > 0 {
+			pinned = p.Placement.CPUs.String()
+		}
+		if web.CPUSet != pinned || (web.CPUs != "") != (p.Quota() > 0) || (web.Memory != "") != (p.MemoryMiB != nil) {
+			t.Errorf("%s: %+v of %+v", c.name, web, p.Placement)
+		}
+		if web.CPUs != limits.CPUs || web.Memory != limits.Memory || web.Environment["BERTH_PROCESSES"] != strconv.Itoa(p.Workers.Processes) {
+			t.Errorf("%s: %+v", c.name, web)
 		}
 	}
 }
@@ -100,7 +144,7 @@ func TestPlainName(t *testing.T) {
 // isComment tells comments from lines that tools read, such as #!/bin/sh,
 // #SBATCH and Python's declaration of the encoding.
 func isComment(line string) bool {
-	return (line == "#" || strings.HasPrefix(line, "# ")) && line != "# coding: utf-8"
+	return (line == "#" || line == "//" || strings.HasPrefix(line, "# ") || strings.HasPrefix(line, "// ")) && line != "# coding: utf-8"
 }
 
 // code is what is left of a text without its comments.
@@ -113,10 +157,24 @@ func comments(text string) string {
 	var words []string
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSuffix(line, "\n"); isComment(line) {
-			words = append(words, strings.Fields(line[1:])...)
+			words = append(words, strings.Fields(strings.TrimLeft(line, "#/"))...)
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// hidden tells characters that do not print; most that do are ASCII.
+func hidden(r rune) bool {
+	return (r < ' ' || r > '~') && r != '\n' && r != '\t' && !unicode.IsPrint(r)
+}
+
+// onNodes are a plan's seats with memory elsewhere.
+func onNodes(p *advisor.Plan, mems string) []advisor.Seat {
+	seats := slices.Clone(p.Placement.Seats)
+	for i := range seats {
+		seats[i].Mems = mems
+	}
+	return seats
 }
 
 // Free text, as a profile's name, stays within comments. So each target's code
@@ -135,22 +193,60 @@ func FuzzNames(f *testing.F) {
 			plans = append(plans, c.advise(f))
 		}
 	}
+	// The code of each target and plan, by a name that stands nowhere else: made
+	// once, as it takes most of the time.
+	const standIn = "zq7xzq7x"
+	type key struct {
+		target, plan int
+		unbound      bool // no seat's nodes
+	}
+	plain, fitted := map[key][]string{}, map[key]int{} // of the latter its lines
+	for i, target := range Targets() {
+		for j, p := range plans {
+			for _, unbound := range []bool{false, true} {
+				even := *p
+				even.Profile, even.Machine, even.Placement.Why = standIn, standIn, standIn
+				if unbound {
+					even.Placement.Seats = onNodes(p, "")
+				}
+				plain[key{i, j, unbound}] = code(target.Emit(&even).Text)
+				if fitting, ok := target.(Fitting); ok {
+					fitted[key{i, j, unbound}] = len(code(fitting.EmitFor(&even, standIn).Text))
+				}
+			}
+		}
+	}
 	label := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	f.Fuzz(func(t *testing.T, name string) {
-		plain := plainName(name)
-		if !label.MatchString(plain) || plainName(plain) != plain {
-			t.Fatalf("plainName(%q) = %q", name, plain)
+		name = name[:min(len(name), 400)] // a comment's line has 100, a label 63
+		short := plainName(name)
+		if !label.MatchString(short) || plainName(short) != short {
+			t.Fatalf("plainName(%q) = %q", name, short)
 		}
-		for _, p := range plans {
-			odd, even := *p, *p
+		for j, p := range plans {
+			odd := *p
 			odd.Profile, odd.Machine, odd.Placement.Why = name, name, name
-			even.Profile, even.Machine, even.Placement.Why = plain, plain, plain
-			for _, target := range Targets() {
+			_, err := cpuset.Parse(name)
+			if err != nil { // what is no list of nodes binds nothing
+				odd.Placement.Seats = onNodes(p, name)
+			}
+			for i, target := range Targets() {
 				text := target.Emit(&odd).Text
-				if want, got := code(target.Emit(&even).Text), code(text); !slices.Equal(want, got) {
+				want, got := plain[key{i, j, err != nil}], code(text)
+				same := slices.EqualFunc(want, got, func(want, got string) bool {
+					return want == got || strings.ReplaceAll(want, standIn, short) == got
+				})
+				if !same {
 					t.Errorf("%s: %q got out of its comment (-plain +odd)\n%s", target.Name(), name, cmp.Diff(want, got))
 				}
-				if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+				if fitting, ok := target.(Fitting); ok { // the name is a person's too
+					got := code(fitting.EmitFor(&odd, name).Text)
+					if want := fitted[key{i, j, err != nil}]; len(got) != want {
+						t.Errorf("%s: %q got out of its quotes: %d lines of code, not %d\n%q", target.Name(), name, len(got), want, got)
+					}
+					text += strings.Join(got, "\n")
+				}
+				if !utf8.ValidString(text) || strings.ContainsFunc(text, hidden) {
 					t.Errorf("%s: %q leaves characters that do not print in\n%q", target.Name(), name, text)
 				}
 			}

@@ -25,32 +25,30 @@ type variable struct{ name, value string }
 func counts(p *advisor.Plan) []variable {
 	out := []variable{
 		{"BERTH_PROCESSES", strconv.Itoa(p.Workers.Processes)},
-		{"BERTH_THREADS", strconv.Itoa(inner(p))},
+		{"BERTH_THREADS", strconv.Itoa(p.Workers.Each())},
 	}
 	if p.Workers.InFlight > 0 {
-		out = append(out, variable{"BERTH_IN_FLIGHT", strconv.Itoa(inFlightEach(p, p.Workers.Processes))})
+		out = append(out, variable{"BERTH_IN_FLIGHT", strconv.Itoa(p.InFlightEach(p.Workers.Processes))})
 	}
-	n := strconv.Itoa(running(p))
+	inside := p.Inside(p.Runtime)
 	switch p.Runtime {
 	case profiles.Go:
-		out = append(out, variable{"GOMAXPROCS", n})
+		out = append(out, variable{"GOMAXPROCS", strconv.Itoa(inside.Count(advisor.GoProcessor))})
 	case profiles.Java:
-		out = append(out, variable{javaOptions, "-XX:ActiveProcessorCount=" + n})
+		out = append(out, variable{javaOptions, fmt.Sprintf("-XX:ActiveProcessorCount=%d", inside.Count(advisor.JVMProcessor))})
 	case profiles.Python, profiles.PythonFreeThreaded:
-		out = append(out, belowPython(p))
+		out = append(out, variable{"OMP_NUM_THREADS", strconv.Itoa(inside.Count(advisor.BLASThread))})
 	case profiles.Native, profiles.OpenMP:
-		out = append(out, variable{"OMP_NUM_THREADS", strconv.Itoa(inner(p))})
+		out = append(out, variable{"OMP_NUM_THREADS", strconv.Itoa(inside.Count(advisor.OpenMPThread))})
 	}
 	return out
 }
 
 const javaOptions = "JAVA_TOOL_OPTIONS"
 
-// belowPython is for the libraries below Python, which would start a thread per
-// CPU in every worker.
-func belowPython(p *advisor.Plan) variable {
-	return variable{"OMP_NUM_THREADS", strconv.Itoa(max(1, p.Workers.Inner))}
-}
+// below is the number of threads for the libraries below workers that are not
+// OpenMP's own, such as Python's: they would start one per CPU in each.
+func below(p *advisor.Plan) int { return p.Inside(profiles.Python).Count(advisor.BLASThread) }
 
 // starterCounts are those of a process that starts all others itself.
 func starterCounts(p *advisor.Plan) []variable {
@@ -61,19 +59,13 @@ func starterCounts(p *advisor.Plan) []variable {
 	return out
 }
 
-// inFlightEach is each process's part of the tasks in flight: rounded up, but
-// not where that would be more than what they wait for takes.
-func inFlightEach(p *advisor.Plan, processes int) int {
-	n := p.Workers.InFlight
-	if p.Binding.Name == advisor.ByDown {
-		return max(1, n/processes)
-	}
-	return (n + processes - 1) / processes
-}
-
 // readsOpenMP: programs of this runtime may take their seats from OpenMP's
-// variables.
-func readsOpenMP(p *advisor.Plan) bool {
+// variables. Event loops are no team of OpenMP's, and those variables would put
+// them all on its first place.
+func readsOpenMP(p *advisor.Plan) bool { return compiled(p) && p.Workers.EventLoops == 0 }
+
+// compiled programs start no threads but their own and OpenMP's.
+func compiled(p *advisor.Plan) bool {
 	return p.Runtime == profiles.OpenMP || p.Runtime == profiles.Native
 }
 
@@ -88,7 +80,7 @@ func withinMask(p *advisor.Plan) []variable {
 		return []variable{{"OMP_PROC_BIND", "false"}}
 	}
 	for _, a := range at {
-		if a.cpus.Len() == 1 || a.cpus.Len() != inner(p) {
+		if a.cpus.Len() == 1 || a.cpus.Len() != p.Workers.Each() {
 			return nil
 		}
 	}
@@ -115,7 +107,7 @@ func threadPlaces(p *advisor.Plan, at place) []cpuset.Set {
 	if at.threads != nil {
 		return at.threads
 	}
-	if at.cpus.Len() != inner(p) {
+	if at.cpus.Len() != p.Workers.Each() {
 		return []cpuset.Set{at.cpus}
 	}
 	var out []cpuset.Set
@@ -152,6 +144,9 @@ func Environment(p *advisor.Plan, worker int) []string {
 	return out
 }
 
+// workerNumber is an sh word for the number that a launcher gives a worker.
+const workerNumber = `"${BERTH_WORKER:-${SLURM_LOCALID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${MPI_LOCALRANKID:-}}}}"`
+
 func (env) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
 	s.title(p)
@@ -174,7 +169,7 @@ func (env) Emit(p *advisor.Plan) Settings {
 		s.cannot("seats on CPUs %s: %s takes none from its environment; --emit taskset or numactl starts it on them", p.Placement.CPUs, p.Runtime)
 	case len(at) == 1:
 		s.exports(seatVariables(p, at[0]))
-		if threads := threadPlaces(p, at[0]); len(threads) == inner(p) {
+		if threads := threadPlaces(p, at[0]); len(threads) == p.Workers.Each() {
 			// Not beside OMP_PLACES: LLVM's runtime would warn and ignore that.
 			var cpus []string
 			for _, t := range threads {
@@ -184,7 +179,7 @@ func (env) Emit(p *advisor.Plan) Settings {
 		}
 	default:
 		s.comment("Each worker takes its seat by the number that its launcher gives it: berth, Slurm, Open MPI or MPICH.")
-		s.line(`case "${BERTH_WORKER:-${SLURM_LOCALID:-${OMPI_COMM_WORLD_LOCAL_RANK:-${MPI_LOCALRANKID:-}}}}" in`)
+		s.line("case %s in", workerNumber)
 		for i, a := range at {
 			var set []string
 			for _, v := range seatVariables(p, a) {

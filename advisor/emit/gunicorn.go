@@ -25,7 +25,7 @@ func (gunicorn) Emit(p *advisor.Plan) Settings {
 	}
 	s.cannotSeatThreads(at)
 	s.cannotBindMemory(at)
-	flight := inFlightEach(p, workers)
+	flight := p.InFlightEach(workers)
 	if flight > 0 {
 		s.cannot("%d tasks in flight in each worker: bound them in the application with a semaphore of BERTH_IN_FLIGHT (uvicorn's limit_concurrency refuses instead of queueing)", flight)
 		s.comment("With uvicorn 0.30 or later the worker class is uvicorn_worker.UvicornWorker, of the package uvicorn-worker.")
@@ -34,8 +34,7 @@ func (gunicorn) Emit(p *advisor.Plan) Settings {
 		s.lines("import os\n\n")
 	}
 	s.line("workers = %d", workers)
-	below := belowPython(p)
-	environment := []string{pythonQuote(below.name + "=" + below.value)}
+	environment := []string{pythonQuote("OMP_NUM_THREADS=" + strconv.Itoa(below(p)))}
 	switch {
 	case flight > 0:
 		s.line(`worker_class = "uvicorn.workers.UvicornWorker"`)

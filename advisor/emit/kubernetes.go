@@ -21,6 +21,26 @@ func (kubernetes) About() string {
 func (kubernetes) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
 	s.title(p)
+	pod := s.pod(p)
+	s.line(`apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: %[1]q
+spec:
+  replicas: 1
+  selector:
+    matchLabels: {app: %[1]q}
+  template:
+    metadata:
+      labels: {app: %[1]q}
+    spec:
+%[2]s`, plainName(p.Profile), pod)
+	return s.settings()
+}
+
+// pod is the container of a pod that holds all workers, after the comments that
+// belong to it.
+func (s *sheet) pod(p *advisor.Plan) string {
 	at := places(p)
 	if at != nil {
 		s.kubelet(p, at)
@@ -41,26 +61,13 @@ func (kubernetes) Emit(p *advisor.Plan) Settings {
 	for _, v := range s.oneEnvironment(p) {
 		fmt.Fprintf(&environment, "\n        - {name: %s, value: %q}", v.name, v.value)
 	}
-	s.line(`apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: %[1]q
-spec:
-  replicas: 1
-  selector:
-    matchLabels: {app: %[1]q}
-  template:
-    metadata:
-      labels: {app: %[1]q}
-    spec:
-      containers:
+	return fmt.Sprintf(`      containers:
       - name: %[1]q
         image: IMAGE # yours
         resources:
           requests: %[2]s
           limits: %[2]s
         env:%[3]s`, plainName(p.Profile), resources, environment.String())
-	return s.settings()
 }
 
 // cpuAmount is the pod's CPUs, whole ones or thousandths.

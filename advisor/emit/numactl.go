@@ -12,16 +12,16 @@ func (numactl) About() string {
 
 func (numactl) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.launcher(p, func(at place) string {
+	s.launcher(p, launch{prefix: func(at place) string {
 		out := "numactl --physcpubind=" + at.cpus.String()
 		if at.mems != "" {
 			out += " --membind=" + at.mems
 		}
 		return out + " --"
-	}, func(at []place) {
+	}, notes: func(at []place) {
 		if allMems(at) != "" {
 			s.comment("--membind is strict: where a node may fill up, --preferred=NODE takes memory elsewhere then.")
 		}
-	})
+	}})
 	return s.settings()
 }

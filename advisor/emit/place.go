@@ -25,7 +25,9 @@ func places(p *advisor.Plan) []place {
 	for _, s := range p.Placement.Seats {
 		at := &out[s.Worker]
 		cpus[s.Worker] = append(cpus[s.Worker], s.CPUs)
-		at.mems = joinMems(at.mems, s.Mems)
+		if _, err := cpuset.Parse(s.Mems); err == nil { // so that nothing else gets into a script
+			at.mems = joinMems(at.mems, s.Mems)
+		}
 		if s.Thread != nil {
 			at.threads = append(at.threads, s.CPUs)
 		}
@@ -103,36 +105,82 @@ func (s *sheet) cannotBindMemory(at []place) {
 	}
 }
 
-// quota is the CPU time that the plan is limited to, in CPUs; 0 where nothing
-// but the number of CPUs limits it.
-func quota(p *advisor.Plan) float64 {
-	if p.BudgetCPUs < float64(p.Placement.CPUs.Len()) {
-		return p.BudgetCPUs
-	}
-	return 0
-}
-
-// inner is the number of threads in each process.
-func inner(p *advisor.Plan) int { return p.Workers.Threads * max(1, p.Workers.Inner) }
-
-// running is how many threads of one process can run at a time: no more than it
-// has, than its CPUs, and than its part of the budget allows.
-func running(p *advisor.Plan) int {
-	n := min(inner(p), max(1, int(math.Ceil(p.BudgetCPUs/float64(p.Workers.Processes)))))
-	if at := places(p); at != nil {
-		largest := 0
-		for _, a := range at {
-			largest = max(largest, a.cpus.Len())
-		}
-		n = min(n, largest)
-	}
-	return n
-}
-
 // cpus is how many CPUs all workers together keep busy.
 func cpus(p *advisor.Plan) float64 {
 	if len(p.Placement.Seats) > 0 {
 		return math.Min(p.BudgetCPUs, float64(p.Placement.CPUs.Len()))
 	}
 	return math.Min(p.BudgetCPUs, float64(p.Workers.Total()))
+}
+
+// singles are the places of a server whose processes have one thread each, and
+// how many of these there are: the plan's event loops (on a CPU each of a group
+// that they share), or a process for each
+// thread that the plan has, but no more than the CPUs that it keeps busy. Nil
+// places: not pinned.
+func singles(p *advisor.Plan) ([]place, int) {
+	if n := p.Workers.EventLoops; n > 0 {
+		at := loopPlaces(p)
+		if at != nil && n > 1 && at[0].cpus.Len() == n && at[0].cpus.Equal(at[n-1].cpus) {
+			i := 0
+			for c := range at[0].cpus.All() { // shared by as many loops
+				at[i].cpus = cpuset.Range(c, c)
+				i++
+			}
+		}
+		return at, n
+	}
+	n := min(p.Workers.Total(), max(1, int(math.Ceil(cpus(p)-1e-9))))
+	at := places(p)
+	if at == nil {
+		return nil, n
+	}
+	var flat []place
+	for _, a := range at {
+		for _, set := range threadPlaces(p, a) {
+			flat = append(flat, place{cpus: set, mems: a.mems})
+		}
+	}
+	out := make([]place, n)
+	for i := range out {
+		out[i] = flat[i%len(flat)]
+	}
+	return out, n
+}
+
+// oneEach reports whether each place is a CPU that no other place has.
+func oneEach(at []place) bool {
+	var seen cpuset.Set
+	for _, a := range at {
+		if a.cpus.Len() != 1 || a.cpus.Overlaps(seen) {
+			return false
+		}
+		seen = seen.Union(a.cpus)
+	}
+	return at != nil
+}
+
+// notThreads is for servers whose processes have one event loop each.
+func (s *sheet) notThreads(p *advisor.Plan, server string) {
+	switch {
+	case p.Workers.EventLoops > 0:
+	case p.Workers.Threads > 1:
+		s.cannot("%s: %s has event loops, one for each CPU that the plan keeps busy", advisor.Describe(p.Workers), server)
+	case p.Workers.Inner > 1:
+		s.cannot("%d threads within each task: %s has event loops, one for each CPU that the plan keeps busy", p.Workers.Inner, server)
+	}
+}
+
+// cannotSeat is for tools that give no process its CPUs.
+func (s *sheet) cannotSeat(p *advisor.Plan, hint string) {
+	if p.Placement.Pin != advisor.NoPin {
+		s.cannot("seats on CPUs %s: %s", p.Placement.CPUs, hint)
+	}
+}
+
+// cannotLimit is for tools that know whole CPUs only.
+func (s *sheet) cannotLimit(p *advisor.Plan, hint string) {
+	if q := p.Quota(); q > 0 {
+		s.cannot("the quota of %g CPUs: %s", q, hint)
+	}
 }

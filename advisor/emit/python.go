@@ -11,19 +11,18 @@ import (
 	"berth/profiles"
 )
 
-// The programs that multiprocessing, threadpool and asyncio fill in: @NAME@ is a
-// number or a list of the plan.
+// The programs that targets fill in: @NAME@ is a number or a list of the plan.
 //
-//go:embed python
+//go:embed program
 var programs embed.FS
 
-// program prints a Python program with the plan's figures in place.
+// program prints a program with the plan's figures in place.
 func (s *sheet) program(name string, p *advisor.Plan, figures map[string]string) {
-	text, err := programs.ReadFile("python/" + name)
+	text, err := programs.ReadFile("program/" + name)
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
-	swap := []string{"@BELOW@", belowPython(p).value}
+	swap := []string{"@BELOW@", strconv.Itoa(below(p))}
 	for key, value := range figures {
 		swap = append(swap, "@"+key+"@", value)
 	}

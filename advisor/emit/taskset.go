@@ -10,6 +10,8 @@ func (taskset) About() string { return "sh script that starts the workers by tas
 
 func (taskset) Emit(p *advisor.Plan) Settings {
 	s := &sheet{}
-	s.launcher(p, func(at place) string { return "taskset -c " + at.cpus.String() }, s.cannotBindMemory)
+	s.launcher(p, launch{prefix: tasksetOn, notes: s.cannotBindMemory})
 	return s.settings()
 }
+
+func tasksetOn(at place) string { return "taskset -c " + at.cpus.String() }

@@ -1,12 +1,14 @@
+//go:build linux
+
 package experiment
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"berth/affinity"
 	"berth/affinity/experiment/python"
+	"berth/affinity/measured"
 	"berth/probe"
 	"berth/probe/topology"
 )
@@ -39,7 +41,7 @@ type evidence struct {
 	modes   *ModesReport
 	// mixed is the sum of what an integer worker and a service on two siblings
 	// did, each as a share of what it does alone.
-	mixed  *Value
+	mixed  *measured.Value
 	handed *SwitchReport
 	gil    *GILReport
 	python *pythonEvidence
@@ -48,27 +50,27 @@ type evidence struct {
 
 // pythonEvidence is what single looks at one Python gave.
 type pythonEvidence struct {
-	interval    time.Duration // asked of the interpreter
-	held        *Value        // milliseconds for which a thread kept the GIL while another one waited
-	changes     int           // of the GIL's holder
-	nextP       *float64      // of the next one being drawn evenly from the others
+	interval    time.Duration   // asked of the interpreter
+	held        *measured.Value // milliseconds for which a thread kept the GIL while another one waited
+	changes     int             // of the GIL's holder
+	nextP       *float64        // of the next one being drawn evenly from the others
 	lost        []python.LostUpdate
-	stall, calm *Value // milliseconds that a ticking task came late, with a blocking call of block and without
+	stall, calm *measured.Value // milliseconds that a ticking task came late, with a blocking call of block and without
 	block       time.Duration
 	waiters     int
-	threadBytes *Value // memory that a waiting thread adds, bytes
-	taskBytes   *Value
+	threadBytes *measured.Value // memory that a waiting thread adds, bytes
+	taskBytes   *measured.Value
 	starts      []python.Started
 	threadSees  *bool // a write by a thread is seen by its parent
 	processSees *bool
-	sumSent     *Value // speed-up of a sum of a list that is sent to a pool
-	sumThere    *Value // the same where the pool's workers hold the list already
+	sumSent     *measured.Value // speed-up of a sum of a list that is sent to a pool
+	sumThere    *measured.Value // the same where the pool's workers hold the list already
 	sumProcs    int
 	sumElements int
 }
 
 // ask judges a value by whether all of its interval lies on one side.
-func ask(v *Value, at float64, above bool) ClaimVerdict {
+func ask(v *measured.Value, at float64, above bool) ClaimVerdict {
 	if v == nil || v.Runs == 0 {
 		return Inconclusive
 	}
@@ -93,17 +95,6 @@ func is(yes bool) ClaimVerdict {
 		return Holds
 	}
 	return Fails
-}
-
-func (v Value) String() string {
-	digits := 2
-	switch m := math.Abs(v.Median); {
-	case m >= 100:
-		digits = 0
-	case m >= 10:
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f [%.*f, %.*f]", digits, v.Median, digits, v.Low, digits, v.High)
 }
 
 // run finds one of the runs of the modes.
@@ -295,7 +286,7 @@ func smtTurns(e *evidence, c *Claim) {
 }
 
 // cost is what several workers a CPU lose against one each, in per cent.
-func (e *evidence) cost(kernel string) *Value {
+func (e *evidence) cost(kernel string) *measured.Value {
 	if e.modes == nil {
 		return nil
 	}
@@ -379,7 +370,7 @@ func noSwitching(e *evidence, c *Claim) {
 		c.unclear()
 		return
 	}
-	each := r.Switches.scaled(1 / float64(r.Workers))
+	each := r.Switches.Scaled(1 / float64(r.Workers))
 	c.Measured = fmt.Sprintf("%s switches per second for each of %d processes", each, r.Workers)
 	if o := e.run(Oversubscribed, "integer", Processes); o != nil {
 		c.Measured += fmt.Sprintf("; %.0f with %d on each CPU", o.Switches.Median/float64(o.Workers), o.PerCPU)
@@ -388,7 +379,7 @@ func noSwitching(e *evidence, c *Claim) {
 	if e.handed != nil && e.handed.Pinned != nil {
 		us = e.handed.Pinned.Median
 	}
-	lost := each.scaled(us / 1e6 * 100)
+	lost := each.Scaled(us / 1e6 * 100)
 	c.Measured += fmt.Sprintf("; at %.2g µs a switch they take %.2g %% of its time", us, lost.Median)
 	c.Verdict = ask(&lost, 0.2, false)
 	c.Why = "nobody else wants the CPU for long: what switches is the kernel's own short tasks, and a background thread of each worker's Go runtime that looks in a hundred times a second"

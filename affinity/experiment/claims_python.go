@@ -1,8 +1,12 @@
+//go:build linux
+
 package experiment
 
 import (
 	"fmt"
 	"strings"
+
+	"berth/affinity/measured"
 )
 
 // pythonless ends a claim about Python where none was asked.
@@ -102,9 +106,15 @@ func gilNext(e *evidence, c *Claim) {
 		return
 	}
 	c.Measured = fmt.Sprintf("%d changes of the holder among three threads; p = %.2g for an even draw from the two others", e.python.changes, *e.python.nextP)
-	c.Verdict = is(*e.python.nextP > 0.01)
-	c.Why = "the holder waits until another thread has taken it, and which one wakes is up to the lock and the scheduler"
-	if c.Verdict == Fails {
+	switch p := *e.python.nextP; {
+	case p > 0.05:
+		c.Verdict = Holds
+		c.Why = "the holder waits until another thread has taken it, and which one wakes is up to the lock and the scheduler"
+	case p > 0.001:
+		c.Verdict = Inconclusive
+		c.Why = "that is rare for an even draw and common for none: measure again, for longer"
+	default:
+		c.Verdict = Fails
 		c.Why = "the waiting threads form a queue in the lock and the scheduler, so that some follow others more often than chance would have it"
 	}
 }
@@ -234,8 +244,8 @@ func threadMemory(e *evidence, c *Claim) {
 		c.unclear()
 		return
 	}
-	c.Measured = fmt.Sprintf("%s KiB for each of %d waiting threads, %s KiB for a task", p.threadBytes.scaled(1./1024), p.waiters, p.taskBytes.scaled(1./1024))
-	ratio := Value{p.threadBytes.Median / p.taskBytes.Median, p.threadBytes.Low / p.taskBytes.High, p.threadBytes.High / p.taskBytes.Low, p.threadBytes.Runs}
+	c.Measured = fmt.Sprintf("%s KiB for each of %d waiting threads, %s KiB for a task", p.threadBytes.Scaled(1./1024), p.waiters, p.taskBytes.Scaled(1./1024))
+	ratio := measured.Value{Median: p.threadBytes.Median / p.taskBytes.Median, Low: p.threadBytes.Low / p.taskBytes.High, High: p.threadBytes.High / p.taskBytes.Low, Runs: p.threadBytes.Runs}
 	c.Verdict = ask(&ratio, 1.5, true)
 	c.Why = "a thread has stacks, in the kernel too, of which it touches some pages; a task has a few objects on the heap"
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -7,10 +9,13 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment/python"
+	"berth/affinity/measured"
 	"berth/probe"
 )
 
-func tight(x float64) Value { return Value{x, x * 0.99, x * 1.01, 10} }
+func tight(x float64) measured.Value {
+	return measured.Value{Median: x, Low: x * 0.99, High: x * 1.01, Runs: 10}
+}
 
 func pointer[T any](x T) *T { return &x }
 
@@ -30,7 +35,7 @@ func full(m *probe.Machine) *evidence {
 			run(Parallel, "integer", Threads, 2, 1, 1.98, 10), run(SMT, "integer", Processes, 2, 1, 1.3, 10),
 			run(SMT, "float", Processes, 2, 1, 1.1, 10), run(SMT, "memory-latency", Processes, 2, 1, 1.9, 10),
 			run(Oversubscribed, "integer", Processes, 8, 4, 1.96, 900), run(Oversubscribed, "service", Processes, 8, 4, 7.5, 9000),
-		}, Derived: ModesDerived{OversubscriptionCostPct: map[string]Value{"integer": tight(1), "memory-latency": tight(12)}}},
+		}, Derived: ModesDerived{OversubscriptionCostPct: map[string]measured.Value{"integer": tight(1), "memory-latency": tight(12)}}},
 		mixed:  pointer(tight(1.9)),
 		handed: &SwitchReport{Report: Report{Verdict: affinity.Measured}, Pinned: pointer(tight(1.5))},
 		gil: &GILReport{Implementation: "CPython", Version: "3.13", Runs: []GILRun{
@@ -85,7 +90,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %s is %s, want %s", name, id, got, want)
 		}
 	}
-	wide := Value{1.5, 1, 2, 10}
+	wide := measured.Value{Median: 1.5, Low: 1, High: 2, Runs: 10}
 	change("wide interval", "separate-cores", Inconclusive, func(e *evidence) { e.modes.Runs[1].Relative = wide })
 	change("half of the cores' time", "separate-cores", Fails, func(e *evidence) { e.modes.Runs[1].Relative = tight(1) })
 	change("disturbed run", "separate-cores", Inconclusive, func(e *evidence) { e.modes.Runs[1].Verdict = affinity.Inconclusive })
@@ -97,6 +102,7 @@ func TestJudge(t *testing.T) {
 	change("free-threaded", "gil-threads-no-faster", Fails, func(e *evidence) { e.gil.FreeThreaded, e.gil.Runs[0].Relative = true, tight(1.9) })
 	change("free-threaded", "gil-asked-every-5-ms", Untestable, func(e *evidence) { e.gil.FreeThreaded = true })
 	change("never drawn", "gil-next-is-random", Fails, func(e *evidence) { e.python.nextP = pointer(1e-9) })
+	change("drawn rarely", "gil-next-is-random", Inconclusive, func(e *evidence) { e.python.nextP = pointer(0.02) })
 	change("no update lost", "gil-protects-data", Holds, func(e *evidence) { e.python.lost = e.python.lost[:1] })
 	change("all unknown", "threads-cost-more-memory", Inconclusive, func(e *evidence) { e.python.threadBytes = nil })
 	change("L2 for two cores", "own-l1-shared-rest", Holds, func(e *evidence) { e.machine = synthetic(t, "package:1 l2:1 l1d:2 core:1 pu:1") })
@@ -125,18 +131,18 @@ func TestJudge(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	tests := []struct {
-		v     *Value
+		v     *measured.Value
 		above bool
 		want  ClaimVerdict
 	}{
 		{nil, true, Inconclusive},
-		{&Value{}, true, Inconclusive},
-		{&Value{5, 4, 6, 8}, true, Holds},
-		{&Value{5, 4, 6, 8}, false, Fails},
-		{&Value{2, 1, 2.9, 8}, true, Fails},
-		{&Value{2, 1, 2.9, 8}, false, Holds},
-		{&Value{3, 2, 4, 8}, true, Inconclusive},
-		{&Value{3, 2, 4, 8}, false, Inconclusive},
+		{&measured.Value{}, true, Inconclusive},
+		{&measured.Value{Median: 5, Low: 4, High: 6, Runs: 8}, true, Holds},
+		{&measured.Value{Median: 5, Low: 4, High: 6, Runs: 8}, false, Fails},
+		{&measured.Value{Median: 2, Low: 1, High: 2.9, Runs: 8}, true, Fails},
+		{&measured.Value{Median: 2, Low: 1, High: 2.9, Runs: 8}, false, Holds},
+		{&measured.Value{Median: 3, Low: 2, High: 4, Runs: 8}, true, Inconclusive},
+		{&measured.Value{Median: 3, Low: 2, High: 4, Runs: 8}, false, Inconclusive},
 	}
 	for _, test := range tests {
 		if got := ask(test.v, 3, test.above); got != test.want {
@@ -146,13 +152,14 @@ func TestAsk(t *testing.T) {
 }
 
 func TestEvenly(t *testing.T) {
+	type counts = [nextThreads][nextThreads]int
 	tests := []struct {
-		next     [][]int
+		next     counts
 		from, to float64 // the probability lies between
 	}{
-		{[][]int{{0, 50, 50}, {50, 0, 50}, {50, 50, 0}}, 1, 1},
-		{[][]int{{0, 60, 40}, {45, 0, 55}, {50, 50, 0}}, 0.1, 0.3}, // χ² = 5 with 3 degrees: 0.172
-		{[][]int{{0, 100, 0}, {0, 0, 100}, {100, 0, 0}}, 0, 1e-20},
+		{counts{{0, 50, 50}, {50, 0, 50}, {50, 50, 0}}, 1, 1},
+		{counts{{0, 60, 40}, {45, 0, 55}, {50, 50, 0}}, 0.1, 0.3}, // χ² = 5 with 3 degrees: 0.172
+		{counts{{0, 100, 0}, {0, 0, 100}, {100, 0, 0}}, 0, 1e-20},
 	}
 	for _, test := range tests {
 		if p := evenly(test.next); p < test.from || p > test.to {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -8,6 +10,7 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment/python"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 )
@@ -36,10 +39,10 @@ type GILRun struct {
 	Carrier          string           `json:"carrier" yaml:"carrier"`
 	Workers          int              `json:"workers" yaml:"workers"`
 	SwitchIntervalMS float64          `json:"switch_interval_ms,omitempty" yaml:"switch_interval_ms,omitempty"`
-	PerSecond        Value            `json:"throughput_per_s" yaml:"throughput_per_s"`
-	Relative         Value            `json:"relative_to_alone" yaml:"relative_to_alone"`
-	GILHeldPct       *Value           `json:"gil_held_pct,omitempty" yaml:"gil_held_pct,omitempty"`
-	MemoryPerWorker  *Value           `json:"memory_per_worker_bytes,omitempty" yaml:"memory_per_worker_bytes,omitempty"`
+	PerSecond        measured.Value   `json:"throughput_per_s" yaml:"throughput_per_s"`
+	Relative         measured.Value   `json:"relative_to_alone" yaml:"relative_to_alone"`
+	GILHeldPct       *measured.Value  `json:"gil_held_pct,omitempty" yaml:"gil_held_pct,omitempty"`
+	MemoryPerWorker  *measured.Value  `json:"memory_per_worker_bytes,omitempty" yaml:"memory_per_worker_bytes,omitempty"`
 	Verdict          affinity.Verdict `json:"verdict" yaml:"verdict"`
 
 	usual bool // with the interpreter's own switch interval
@@ -175,14 +178,14 @@ func (s *Settings) gil(ctx context.Context, cpus cpuset.Set, p python.Interprete
 			continue
 		}
 		out := a.out
-		out.PerSecond = valueOf(a.values(""))
-		out.Relative = valueOf(a.over(&a.base.arm))
+		out.PerSecond = measured.Of(a.values(""))
+		out.Relative = measured.Of(a.over(&a.base.arm))
 		if held := a.values("held"); len(held) > 0 {
-			v := valueOf(held)
+			v := measured.Of(held)
 			out.GILHeldPct = &v
 		}
 		if bytes := a.values("memory"); len(bytes) > 0 {
-			v := valueOf(bytes)
+			v := measured.Of(bytes)
 			out.MemoryPerWorker = &v
 		}
 		out.Verdict = affinity.Measured

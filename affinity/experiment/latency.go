@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"berth/affinity/experiment/handover"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 	"berth/probe/topology"
@@ -217,7 +220,7 @@ func (rep *LatencyReport) fill(t *topology.Topology, arms []*pairArm) {
 		if len(a.round) == 0 {
 			continue
 		}
-		v := valueOf(a.values(""))
+		v := measured.Of(a.values(""))
 		rep.Pairs++
 		for _, at := range [...][2]int{{a.i, a.j}, {a.j, a.i}} {
 			rep.NS[at[0]][at[1]], rep.Low[at[0]][at[1]], rep.High[at[0]][at[1]] = &v.Median, &v.Low, &v.High
@@ -228,7 +231,7 @@ func (rep *LatencyReport) fill(t *topology.Topology, arms []*pairArm) {
 	for _, s := range [...]string{sharesCore, sharesCache, sharesNode, sharesPackage, sharesNothing} {
 		if ns := class[s]; len(ns) > 0 {
 			slices.Sort(ns)
-			rep.Classes = append(rep.Classes, LatencyClass{s, len(ns), valueOf(ns).Median, ns[0], ns[len(ns)-1]})
+			rep.Classes = append(rep.Classes, LatencyClass{s, len(ns), measured.Of(ns).Median, ns[0], ns[len(ns)-1]})
 		}
 	}
 }

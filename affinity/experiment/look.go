@@ -1,11 +1,15 @@
+//go:build linux
+
 package experiment
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 
 	"berth/affinity/experiment/python"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 )
 
@@ -16,8 +20,8 @@ const (
 	sumElements  = 1_000_000
 	lostThreads  = 4
 	lostTimes    = 200_000
-	nextThreads  = 3 // evenly knows the distribution for three
-	nextFor      = 2 * time.Second
+	nextThreads  = 3                      // evenly knows the distribution for three
+	nextFor      = 400 * time.Millisecond // in each round
 	holdFor      = 300 * time.Millisecond
 	blockedTasks = 20
 )
@@ -57,6 +61,18 @@ func (s *Settings) lookAtPython(ctx context.Context, rep *Report, cpus cpuset.Se
 		})
 	}
 	threads, tasks := waiting(python.Threads), waiting(python.Async)
+	follower := func(i, j int) string { return fmt.Sprintf("%d after %d", j, i) }
+	next := look("who gets the GIL next", func(ctx context.Context) (measurement, error) {
+		n, err := session.NextHolder(ctx, nextThreads, nextFor)
+		m := measurement{value: float64(n.Changes), more: map[string]float64{}}
+		for i, row := range n.Next {
+			for j, times := range row {
+				m.more[follower(i, j)] = float64(times)
+			}
+		}
+		return m, err
+	})
+	next.loose = true // it is counts, summed up
 	var sum *arm
 	if len(cores) > 1 {
 		sum = look("the sum of a list", func(ctx context.Context) (measurement, error) {
@@ -70,22 +86,34 @@ func (s *Settings) lookAtPython(ctx context.Context, rep *Report, cpus cpuset.Se
 	if err := r.run(ctx); err != nil {
 		return nil, err
 	}
-	known := func(a *arm, name string) *Value {
+	known := func(a *arm, name string) *measured.Value {
 		if a == nil || len(a.round) == 0 {
 			return nil
 		}
-		v := valueOf(a.values(name))
+		v := measured.Of(a.values(name))
 		return &v
 	}
 	e.held, e.stall, e.calm = known(held, ""), known(stall, ""), known(stall, "calm")
 	e.threadBytes, e.taskBytes = known(threads, ""), known(tasks, "")
 	e.sumSent, e.sumThere = known(sum, ""), known(sum, "there")
 
-	// The rest needs no quiet: it is counts, and the order in which things happen.
-	if next, err := session.NextHolder(ctx, nextThreads, nextFor); err == nil && len(next.Next) == nextThreads {
-		p := evenly(next.Next)
-		e.changes, e.nextP = next.Changes, &p
+	if len(next.round) > 0 {
+		var times [nextThreads][nextThreads]int
+		for i := range times {
+			for j := range times {
+				for _, n := range next.values(follower(i, j)) {
+					times[i][j] += int(n)
+				}
+			}
+		}
+		for _, n := range next.values("") {
+			e.changes += int(n)
+		}
+		p := evenly(times)
+		e.nextP = &p
 	}
+
+	// The rest needs no quiet: it is counts.
 	if lost, err := session.LostUpdates(ctx, lostThreads, lostTimes); err == nil {
 		e.lost = lost
 	}
@@ -103,7 +131,7 @@ func (s *Settings) lookAtPython(ctx context.Context, rep *Report, cpus cpuset.Se
 // evenly is the probability that three threads follow each other as unevenly as
 // these counts or more, if each of the two others were as likely: Pearson's χ²
 // of three rows with one degree of freedom each.
-func evenly(next [][]int) float64 {
+func evenly(next [nextThreads][nextThreads]int) float64 {
 	var x float64
 	for i, row := range next {
 		total := 0

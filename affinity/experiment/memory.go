@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -14,6 +16,7 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment/kernel"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 	"berth/probe/topology"
@@ -32,8 +35,8 @@ type MemoryReport struct {
 // MemoryLatency is the time of one load that depends on the one before, over a
 // working set visited in no order that a prefetcher knows.
 type MemoryLatency struct {
-	Size int64 `json:"size_bytes" yaml:"size_bytes"`
-	NS   Value `json:"ns" yaml:"ns"`
+	Size int64          `json:"size_bytes" yaml:"size_bytes"`
+	NS   measured.Value `json:"ns" yaml:"ns"`
 	// Fits names the smallest cache that inspect knows to hold it; "memory"
 	// where none does.
 	Fits string `json:"fits" yaml:"fits"`
@@ -45,12 +48,12 @@ type MemoryLatency struct {
 // bytes read, both those read and those written by a copy, and 24 for a point of
 // the triad. What a cache reads or writes besides is not counted.
 type MemoryBandwidth struct {
-	Kernel  string     `json:"kernel" yaml:"kernel"` // read, copy, triad
-	Threads int        `json:"threads" yaml:"threads"`
-	CPUs    cpuset.Set `json:"cpus" yaml:"cpus"`
-	GBs     Value      `json:"gbs" yaml:"gbs"`
-	Node    int        `json:"node" yaml:"node"` // of the memory
-	Local   bool       `json:"local" yaml:"local"`
+	Kernel  string         `json:"kernel" yaml:"kernel"` // read, copy, triad
+	Threads int            `json:"threads" yaml:"threads"`
+	CPUs    cpuset.Set     `json:"cpus" yaml:"cpus"`
+	GBs     measured.Value `json:"gbs" yaml:"gbs"`
+	Node    int            `json:"node" yaml:"node"` // of the memory
+	Local   bool           `json:"local" yaml:"local"`
 }
 
 // Of the bandwidth.
@@ -162,13 +165,13 @@ func Memory(ctx context.Context, s Settings) (*MemoryReport, error) {
 	rep.WallS = time.Since(began).Seconds()
 	for _, a := range stairs {
 		if len(a.round) > 0 {
-			a.out.NS = valueOf(a.values(""))
+			a.out.NS = measured.Of(a.values(""))
 			rep.Latency = append(rep.Latency, a.out)
 		}
 	}
 	for _, a := range flows {
 		if len(a.round) > 0 {
-			a.out.GBs = valueOf(a.values(""))
+			a.out.GBs = measured.Of(a.values(""))
 			rep.Bandwidth = append(rep.Bandwidth, a.out)
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -10,6 +12,7 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment/kernel"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 )
@@ -70,14 +73,14 @@ type ModeRun struct {
 	Unit  string     `json:"unit" yaml:"unit"`
 	// Throughput is in units per second, of all workers together; like the other
 	// values it has no runs where every trial was disturbed.
-	Throughput Value `json:"throughput_per_s" yaml:"throughput_per_s"`
+	Throughput measured.Value `json:"throughput_per_s" yaml:"throughput_per_s"`
 	// Relative is the ratio to one worker alone, trial by trial.
-	Relative Value `json:"relative_to_alone" yaml:"relative_to_alone"`
+	Relative measured.Value `json:"relative_to_alone" yaml:"relative_to_alone"`
 	// Switches from one thread to another that the workers made, per second.
-	Switches Value `json:"switches_per_s" yaml:"switches_per_s"`
+	Switches measured.Value `json:"switches_per_s" yaml:"switches_per_s"`
 	// LeastShare is what the worker got that got least, as a share of the mean.
-	LeastShare Value            `json:"least_share" yaml:"least_share"`
-	ClockGHz   *Value           `json:"clock_ghz,omitempty" yaml:"clock_ghz,omitempty"`
+	LeastShare measured.Value   `json:"least_share" yaml:"least_share"`
+	ClockGHz   *measured.Value  `json:"clock_ghz,omitempty" yaml:"clock_ghz,omitempty"`
 	Verdict    affinity.Verdict `json:"verdict" yaml:"verdict"`
 }
 
@@ -92,10 +95,10 @@ type Skipped struct {
 type ModesDerived struct {
 	// SMTYield is the extra throughput of using a core's siblings: 0.2 is 20 %
 	// more than one of them alone.
-	SMTYield map[string]Value `json:"smt_yield" yaml:"smt_yield"`
+	SMTYield map[string]measured.Value `json:"smt_yield" yaml:"smt_yield"`
 	// OversubscriptionCostPct is the throughput lost, in per cent, when the same
 	// CPUs have several workers each; below 0 is a gain.
-	OversubscriptionCostPct map[string]Value `json:"oversubscription_cost_pct" yaml:"oversubscription_cost_pct"`
+	OversubscriptionCostPct map[string]measured.Value `json:"oversubscription_cost_pct" yaml:"oversubscription_cost_pct"`
 }
 
 // modeArm is an arm with what it stands for.
@@ -436,7 +439,7 @@ func findArm(arms []*modeArm, like *modeArm, mode Mode) *modeArm {
 
 // fill turns trials into values.
 func (rep *ModesReport) fill(arms []*modeArm) {
-	rep.Derived = ModesDerived{map[string]Value{}, map[string]Value{}}
+	rep.Derived = ModesDerived{map[string]measured.Value{}, map[string]measured.Value{}}
 	find := func(like *modeArm, mode Mode) *modeArm { return findArm(arms, like, mode) }
 	slowest, fastest := 0.0, 0.0
 	for _, a := range arms {
@@ -455,15 +458,15 @@ func (rep *ModesReport) fill(arms []*modeArm) {
 			continue
 		}
 		run := a.run
-		run.Throughput = valueOf(a.values(""))
-		run.Switches = valueOf(a.values("switches"))
-		run.LeastShare = valueOf(a.values("least"))
+		run.Throughput = measured.Of(a.values(""))
+		run.Switches = measured.Of(a.values("switches"))
+		run.LeastShare = measured.Of(a.values("least"))
 		if ghz := a.values("clock"); len(ghz) > 0 {
-			v := valueOf(ghz)
+			v := measured.Of(ghz)
 			run.ClockGHz = &v
 		}
 		alone := find(a, Alone)
-		run.Relative = valueOf(a.over(&alone.arm))
+		run.Relative = measured.Of(a.over(&alone.arm))
 		run.Verdict = affinity.Measured
 		if !a.known() || !alone.known() || rep.Verdict == affinity.Inconclusive && (a.noisy*2 > a.noisy+len(a.round)) {
 			run.Verdict = affinity.Inconclusive
@@ -473,12 +476,12 @@ func (rep *ModesReport) fill(arms []*modeArm) {
 			continue
 		}
 		if _, done := rep.Derived.SMTYield[run.Kernel]; run.Mode == SMT && !done {
-			rep.Derived.SMTYield[run.Kernel] = run.Relative.plus(-1)
+			rep.Derived.SMTYield[run.Kernel] = run.Relative.Plus(-1)
 		}
 		if _, done := rep.Derived.OversubscriptionCostPct[run.Kernel]; run.Mode == Oversubscribed && !done {
 			base := cmp.Or(find(a, Parallel), alone)
 			if base.known() {
-				rep.Derived.OversubscriptionCostPct[run.Kernel] = valueOf(a.over(&base.arm)).plus(-1).scaled(-100)
+				rep.Derived.OversubscriptionCostPct[run.Kernel] = measured.Of(a.over(&base.arm)).Plus(-1).Scaled(-100)
 			}
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -197,7 +199,7 @@ func TestUnknownTask(t *testing.T) {
 	// It lives on, and takes the next order.
 	var results []seatResult
 	order := job{w, "kernel", kernelArgs{Kernel: "integer", Seats: []cpuset.Set{s.Machine.Topology.Allowed}}, &results}
-	if err := together(t.Context(), []job{order}, 0, time.Millisecond); err != nil || len(results) != 1 || results[0].Units <= 0 {
+	if err := together(t.Context(), []job{order}, 0, 50*time.Millisecond); err != nil || len(results) != 1 || results[0].Units <= 0 {
 		t.Errorf("%v, %+v", err, results)
 	}
 }

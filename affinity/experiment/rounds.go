@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -8,65 +10,15 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/perf/benchmath"
-
 	"berth/affinity"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 )
 
-// Value is a measured value: the median of the trials that count, and the
-// interval in which the median lies with 95 % confidence, by order statistics.
-type Value struct {
-	Median float64 `json:"median" yaml:"median"`
-	Low    float64 `json:"low" yaml:"low"`
-	High   float64 `json:"high" yaml:"high"`
-	Runs   int     `json:"runs" yaml:"runs"`
-}
-
-// fewest is the number of trials from which order statistics give an interval
-// of the median with 95 % confidence: 1 - 2·(1/2)^n ≥ 0.95.
-const fewest = 6
-
 // enough is the number of trials before an arm can be finished: an interval that
 // is narrow by chance after fewer would end it too early.
 const enough = 8
-
-// valueOf is the value of some trials.
-func valueOf(xs []float64) Value {
-	if len(xs) == 0 {
-		return Value{}
-	}
-	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(slices.Clone(xs), &benchmath.DefaultThresholds), 0.95)
-	v := Value{Median: s.Center, Low: s.Lo, High: s.Hi, Runs: len(xs)}
-	if len(xs) < fewest { // no interval of so few has the confidence: all that was seen, then
-		v.Low, v.High = slices.Min(xs), slices.Max(xs)
-	}
-	return v
-}
-
-// width is how far the farther end is from the median, as a share of it.
-func (v Value) width() float64 {
-	if v.Median == 0 {
-		return max(v.High, -v.Low)
-	}
-	return max(v.High-v.Median, v.Median-v.Low) / max(v.Median, -v.Median)
-}
-
-// scaled is the value in another unit.
-func (v Value) scaled(by float64) Value {
-	v.Median, v.Low, v.High = v.Median*by, v.Low*by, v.High*by
-	if by < 0 {
-		v.Low, v.High = v.High, v.Low
-	}
-	return v
-}
-
-// plus is the value moved by a constant.
-func (v Value) plus(d float64) Value {
-	v.Median, v.Low, v.High = v.Median+d, v.Low+d, v.High+d
-	return v
-}
 
 // measurement is what one trial gave.
 type measurement struct {
@@ -133,7 +85,7 @@ type cause struct {
 	most  float64
 }
 
-func (a *arm) known() bool { return len(a.round) >= fewest }
+func (a *arm) known() bool { return len(a.round) >= measured.Fewest }
 
 func sortedKeys[V any](m map[int]V) []int {
 	keys := make([]int, 0, len(m))
@@ -206,7 +158,7 @@ func (r *rounds) run(ctx context.Context) error {
 			break
 		}
 		// Nothing counts for half of the time: more of it will not help.
-		if r.clock().Sub(began) > r.deadline.Sub(began)/2 && round >= fewest && !slices.ContainsFunc(r.arms, func(a *arm) bool { return len(a.round) > 0 }) {
+		if r.clock().Sub(began) > r.deadline.Sub(began)/2 && round >= measured.Fewest && !slices.ContainsFunc(r.arms, func(a *arm) bool { return len(a.round) > 0 }) {
 			break
 		}
 	}
@@ -305,7 +257,7 @@ func (r *rounds) finished(a *arm) bool {
 	if a.loose {
 		return len(a.round) >= 2*enough
 	}
-	return valueOf(a.values("")).width() <= r.settings.width()
+	return measured.Of(a.values("")).Width() <= r.settings.width()
 }
 
 // wideAt is the width from which an interval says too little to be a result.
@@ -319,7 +271,7 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		rep.add(FindInterrupted, finding.Info, "ended early: what follows is what was known by then")
 	}
 	var starved, wide []string
-	least := fewest
+	least := measured.Fewest
 	if r.fixed > 0 {
 		least = min(least, r.fixed)
 	}
@@ -327,14 +279,14 @@ func (r *rounds) judge(ctx context.Context, w *watch) {
 		if a.err != nil {
 			continue
 		}
-		v := valueOf(a.values(""))
+		v := measured.Of(a.values(""))
 		switch {
 		case len(a.round) < least:
 			starved = append(starved, fmt.Sprintf("%s: %d", a.name, len(a.round)))
-		case r.fixed == 0 && !a.loose && v.width() > r.settings.width():
-			wide = append(wide, fmt.Sprintf("%s ±%.0f %%", a.name, 100*v.width()))
+		case r.fixed == 0 && !a.loose && v.Width() > r.settings.width():
+			wide = append(wide, fmt.Sprintf("%s ±%.0f %%", a.name, 100*v.Width()))
 		}
-		if len(a.round) >= least && v.width() > wideAt && !a.loose && r.fixed == 0 {
+		if len(a.round) >= least && v.Width() > wideAt && !a.loose && r.fixed == 0 {
 			rep.Verdict = affinity.Inconclusive
 		}
 	}

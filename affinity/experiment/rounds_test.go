@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"berth/affinity"
+	"berth/affinity/measured"
 	"berth/probe"
 	"berth/probe/finding"
 )
@@ -65,19 +68,19 @@ func codes(found []finding.Finding) []string {
 func TestValueOf(t *testing.T) {
 	tests := []struct {
 		xs   []float64
-		want Value
+		want measured.Value
 	}{
-		{nil, Value{}},
-		{[]float64{3}, Value{3, 3, 3, 1}},
-		{[]float64{1, 2, 3, 4, 100}, Value{3, 1, 100, 5}}, // too few for an interval: all that was seen
-		{[]float64{1, 2, 3, 4, 5, 6}, Value{3.5, 1, 6, 6}},
-		{[]float64{6, 5, 4, 3, 2, 1}, Value{3.5, 1, 6, 6}},
+		{nil, measured.Value{}},
+		{[]float64{3}, measured.Value{Median: 3, Low: 3, High: 3, Runs: 1}},
+		{[]float64{1, 2, 3, 4, 100}, measured.Value{Median: 3, Low: 1, High: 100, Runs: 5}}, // too few for an interval: all that was seen
+		{[]float64{1, 2, 3, 4, 5, 6}, measured.Value{Median: 3.5, Low: 1, High: 6, Runs: 6}},
+		{[]float64{6, 5, 4, 3, 2, 1}, measured.Value{Median: 3.5, Low: 1, High: 6, Runs: 6}},
 		// Binomial(9, 1/2): P(2 ≤ X ≤ 7) = 0.961, so the 2nd and the 8th.
-		{[]float64{1, 2, 3, 4, 5, 6, 7, 8, 1000}, Value{5, 2, 8, 9}},
+		{[]float64{1, 2, 3, 4, 5, 6, 7, 8, 1000}, measured.Value{Median: 5, Low: 2, High: 8, Runs: 9}},
 	}
 	for _, test := range tests {
-		if got := valueOf(test.xs); got != test.want {
-			t.Errorf("valueOf(%v) = %+v, want %+v", test.xs, got, test.want)
+		if got := measured.Of(test.xs); got != test.want {
+			t.Errorf("measured.Of(%v) = %+v, want %+v", test.xs, got, test.want)
 		}
 	}
 }
@@ -94,7 +97,7 @@ func TestInterval(t *testing.T) {
 			for i := range xs {
 				xs[i] = random.ExpFloat64() // skewed; its median is ln 2
 			}
-			if v := valueOf(xs); v.Low <= 0.6931 && 0.6931 <= v.High {
+			if v := measured.Of(xs); v.Low <= 0.6931 && 0.6931 <= v.High {
 				held++
 			}
 		}
@@ -105,7 +108,7 @@ func TestInterval(t *testing.T) {
 }
 
 func TestScaled(t *testing.T) {
-	if got := (Value{2, 1, 4, 6}).plus(-1).scaled(-100); got != (Value{-100, -300, 0, 6}) {
+	if got := (measured.Value{Median: 2, Low: 1, High: 4, Runs: 6}).Plus(-1).Scaled(-100); got != (measured.Value{Median: -100, Low: -300, High: 0, Runs: 6}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -121,7 +124,7 @@ func TestRoundsQuiet(t *testing.T) {
 	if n := len(arms["a"].round); n < enough || n > enough+4 {
 		t.Errorf("it took %d rounds to know values that hardly differ", n)
 	}
-	if v := valueOf(arms["b"].over(arms["a"])); v.Median < 1.9 || v.Median > 2.1 || v.Runs != len(arms["a"].round) {
+	if v := measured.Of(arms["b"].over(arms["a"])); v.Median < 1.9 || v.Median > 2.1 || v.Runs != len(arms["a"].round) {
 		t.Errorf("ratio %+v", v)
 	}
 }
@@ -136,10 +139,10 @@ func TestRoundsDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := valueOf(arms["b"].over(arms["a"])); v.Low < 2.9 || v.High > 3.3 { // a warmed up, and so is a few trials ahead
+	if v := measured.Of(arms["b"].over(arms["a"])); v.Low < 2.9 || v.High > 3.3 { // a warmed up, and so is a few trials ahead
 		t.Errorf("ratio %+v", v)
 	}
-	if v := valueOf(arms["a"].values("")); v.width() < 0.03 {
+	if v := measured.Of(arms["a"].values("")); v.Width() < 0.03 {
 		t.Errorf("the drift does not show in %+v", v)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -7,6 +9,7 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment/python"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 )
 
@@ -102,7 +105,7 @@ func (rep *StudyReport) take(part *Report) {
 
 // studyModes compares what the claims ask for, and where there are siblings a
 // worker that computes beside one that mostly waits.
-func (s Settings) studyModes(ctx context.Context, cpus cpuset.Set) (*ModesReport, *Value, error) {
+func (s Settings) studyModes(ctx context.Context, cpus cpuset.Set) (*ModesReport, *measured.Value, error) {
 	rep := &ModesReport{Report: s.newReport("modes", cpus), Runs: []ModeRun{}, Skipped: []Skipped{}}
 	kernels := DefaultKernels()
 	arms := s.modeArms(rep, cpus, &ModesOptions{Kernels: kernels, Carriers: []Carrier{Processes}, Over: []int{4}})
@@ -144,10 +147,10 @@ func (s Settings) studyModes(ctx context.Context, cpus cpuset.Set) (*ModesReport
 			sums = append(sums, m.more["worker 0"]/i.value+m.more["worker 1"]/w.value)
 		}
 	}
-	if len(sums) < fewest {
+	if len(sums) < measured.Fewest {
 		return rep, nil, nil
 	}
-	v := valueOf(sums)
+	v := measured.Of(sums)
 	return rep, &v, nil
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package experiment
 
 import (
@@ -6,6 +8,7 @@ import (
 	"time"
 
 	"berth/affinity/experiment/handover"
+	"berth/affinity/measured"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 	"berth/probe/topology"
@@ -18,12 +21,12 @@ type SwitchReport struct {
 	// Pinned and the others are the time of one hand-over, half a round trip, in
 	// microseconds: both threads on one CPU, one each on two, or wherever the
 	// kernel puts them. Nil: could not be had.
-	Pinned          *Value `json:"pinned_us,omitempty" yaml:"pinned_us,omitempty"`
-	CrossCPU        *Value `json:"cross_cpu_us,omitempty" yaml:"cross_cpu_us,omitempty"`
-	Unpinned        *Value `json:"unpinned_us,omitempty" yaml:"unpinned_us,omitempty"`
-	ProcessPinned   *Value `json:"process_pinned_us,omitempty" yaml:"process_pinned_us,omitempty"`
-	ProcessCrossCPU *Value `json:"process_cross_cpu_us,omitempty" yaml:"process_cross_cpu_us,omitempty"`
-	ProcessUnpinned *Value `json:"process_unpinned_us,omitempty" yaml:"process_unpinned_us,omitempty"`
+	Pinned          *measured.Value `json:"pinned_us,omitempty" yaml:"pinned_us,omitempty"`
+	CrossCPU        *measured.Value `json:"cross_cpu_us,omitempty" yaml:"cross_cpu_us,omitempty"`
+	Unpinned        *measured.Value `json:"unpinned_us,omitempty" yaml:"unpinned_us,omitempty"`
+	ProcessPinned   *measured.Value `json:"process_pinned_us,omitempty" yaml:"process_pinned_us,omitempty"`
+	ProcessCrossCPU *measured.Value `json:"process_cross_cpu_us,omitempty" yaml:"process_cross_cpu_us,omitempty"`
+	ProcessUnpinned *measured.Value `json:"process_unpinned_us,omitempty" yaml:"process_unpinned_us,omitempty"`
 
 	HandOvers []HandOver `json:"hand_overs" yaml:"hand_overs"`
 	// TimeSlice is what a switch without a wake-up costs, as at the end of a time
@@ -37,7 +40,7 @@ type HandOver struct {
 	Means   handover.Means `json:"means" yaml:"means"`
 	Carrier Carrier        `json:"carrier" yaml:"carrier"`
 	Seats   string         `json:"seats" yaml:"seats"` // pinned, cross-cpu or unpinned
-	US      Value          `json:"us" yaml:"us"`       // microseconds
+	US      measured.Value `json:"us" yaml:"us"`       // microseconds
 }
 
 // SliceCost is one switch between two threads that each touch a working set
@@ -46,7 +49,7 @@ type SliceCost struct {
 	WorkingSet int64 `json:"working_set_bytes" yaml:"working_set_bytes"`
 	// US is what a switch adds, in microseconds, to the time of the work: the
 	// switch itself, and what has to come back into the cache.
-	US Value `json:"us" yaml:"us"`
+	US measured.Value `json:"us" yaml:"us"`
 }
 
 // Places of the two sides.
@@ -183,12 +186,12 @@ func (rep *SwitchReport) fill(arms []*switchArm, sliced []*sliceArm) {
 		if len(a.round) == 0 {
 			continue
 		}
-		a.out.US = valueOf(a.values("")).scaled(1e-3)
+		a.out.US = measured.Of(a.values("")).Scaled(1e-3)
 		rep.HandOvers = append(rep.HandOvers, a.out)
 		if a.out.Means != handover.Pipe || !a.known() {
 			continue
 		}
-		to := map[string]**Value{
+		to := map[string]**measured.Value{
 			"threads" + seatsPinned: &rep.Pinned, "threads" + seatsCross: &rep.CrossCPU, "threads" + seatsUnpinned: &rep.Unpinned,
 			"processes" + seatsPinned: &rep.ProcessPinned, "processes" + seatsCross: &rep.ProcessCrossCPU, "processes" + seatsUnpinned: &rep.ProcessUnpinned,
 		}[string(a.out.Carrier)+a.out.Seats]
@@ -196,7 +199,7 @@ func (rep *SwitchReport) fill(arms []*switchArm, sliced []*sliceArm) {
 	}
 	for _, a := range sliced {
 		if len(a.round) > 0 {
-			rep.TimeSlice = append(rep.TimeSlice, SliceCost{a.bytes, valueOf(a.values("")).scaled(1e-3)})
+			rep.TimeSlice = append(rep.TimeSlice, SliceCost{a.bytes, measured.Of(a.values("")).Scaled(1e-3)})
 		}
 	}
 }

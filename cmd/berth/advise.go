@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,14 +27,16 @@ type adviseOptions struct {
 	quota, cpus string
 	set         []string
 	sweep       string
-	emit        string
+	emit        []string // targets
+	strict      bool
 	explain     bool
+	only        string // the part of several that is printed
 }
 
 func newAdviseCmd() *cobra.Command {
 	o := &adviseOptions{format: choice{"text", []string{"text", "json", "yaml"}}}
 	cmd := &cobra.Command{
-		Use:   "advise PROFILE",
+		Use:   "advise PROFILE...",
 		Short: "Say how many workers a workload should have, where, and why",
 		Long: `Plan a workload on a machine: how many processes, threads or event loops, on
 which CPUs and nodes, what stops a larger number, what that should yield, and
@@ -41,7 +44,11 @@ what was rejected and by how much.
 
 PROFILE is a file, - for standard input, or the name of a profile that comes
 with berth (berth profiles list). The machine is this one unless a flag names
-another. A target that cannot be met is no error: the plan says what would help.`,
+another. A target that cannot be met is no error: the plan says what would help.
+
+Several profiles divide the machine between them, by demand and by the priority
+that a profile may give. Nobody shares a CPU but where it is said: there are more
+profiles than cores, or one mostly waits.`,
 		Example: `  berth advise thumbnailer
   berth advise service.yaml --explain             the yield of other counts too
   berth advise service.yaml -o json               for programs; see berth schema plan
@@ -49,46 +56,49 @@ another. A target that cannot be met is no error: the plan says what would help.
   berth advise service.yaml --set work.wait_ms=50
   berth advise service.yaml --sweep quota=0.5:8:0.5
   berth advise service.yaml --emit systemd        as another tool's settings
-  berth inspect -o json | berth advise service.yaml --machine -`,
-		Args: oneProfile,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, strings.Join(args, "")) },
+  berth advise service.yaml --emit nginx,systemd --strict
+  berth inspect -o json | berth advise service.yaml --machine -
+  berth advise ingest.yaml transform.yaml serve.yaml       who gets which CPUs
+  berth advise ingest.yaml transform.yaml --only ingest -o json > plan.json`,
+		Args: someProfile,
+		RunE: o.run,
 	}
 	flags := cmd.Flags()
 	flags.VarP(&o.format, "output", "o", "how to print")
+	o.bindMachine(cmd)
+	flags.StringArrayVar(&o.set, "set", nil, "change the profile: `FIELD=VALUE`, as work.wait_ms=50; repeatable")
+	flags.StringVar(&o.sweep, "sweep", "", "a row per value of one input: `FIELD=FROM:TO:STEP`, as work.wait_ms=0:200:10 or quota=0.5:8:0.5")
+	flags.StringSliceVar(&o.emit, "emit", nil, "print the plan as the settings of another tool; `NAME`, several (each in a section of its own), or list")
+	flags.BoolVar(&o.strict, "strict", false, "with --emit, fail where a tool's settings cannot carry all of the plan")
+	flags.BoolVar(&o.explain, "explain", false, "show what other counts would yield; of several profiles, each part's plan")
+	flags.StringVar(&o.only, "only", "", "of several profiles, print the plan of the one with this `NAME`")
+	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
+	must(cmd.RegisterFlagCompletionFunc("emit", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return append(emitNames(), "list"), cobra.ShellCompDirectiveNoFileComp
+	}))
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return profiles.Shipped(), cobra.ShellCompDirectiveDefault
+	}
+	return cmd
+}
+
+// bindMachine adds the flags that say for which machine to plan, and what it is
+// taken to allow.
+func (o *adviseOptions) bindMachine(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&o.document, "machine", "", "another machine: a `FILE` that berth inspect -o json wrote, or -")
 	o.machine.bind(cmd)
 	flags.StringVar(&o.calibration, "calibration", "", "measurements of the machine: a berth.calibration/v1 `FILE`, or none (default: what berth experiment saved for this machine)")
 	flags.BoolVar(&o.bare, "no-calibration", false, "plan without measurements, even if some were saved")
 	flags.StringVar(&o.quota, "quota", "", "plan for the time of so many `CPUS` (2.5), or none")
 	flags.StringVar(&o.cpus, "cpus", "", "plan for these CPUs, a `LIST` such as 0-3,8")
-	flags.StringArrayVar(&o.set, "set", nil, "change the profile: `FIELD=VALUE`, as work.wait_ms=50; repeatable")
-	flags.StringVar(&o.sweep, "sweep", "", "a row per value of one input: `FIELD=FROM:TO:STEP`, as work.wait_ms=0:200:10 or quota=0.5:8:0.5")
-	flags.StringVar(&o.emit, "emit", "", "print the plan as the settings of another tool; `NAME`, or list")
-	flags.BoolVar(&o.explain, "explain", false, "show what other counts would yield")
-	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
-	must(cmd.RegisterFlagCompletionFunc("emit", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return append(emitNames(), "list"), cobra.ShellCompDirectiveNoFileComp
-	}))
-	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return profiles.Shipped(), cobra.ShellCompDirectiveDefault
-	}
-	return cmd
 }
 
-func oneProfile(cmd *cobra.Command, args []string) error {
-	if f := cmd.Flags().Lookup("emit"); f != nil && f.Value.String() == "list" {
+func someProfile(cmd *cobra.Command, args []string) error {
+	if f := cmd.Flags().Lookup("emit"); len(args) > 0 || f != nil && f.Value.String() == "[list]" {
 		return nil
 	}
-	switch len(args) {
-	case 0:
-		return usage("`berth profiles list` shows those that come with berth, `berth profiles new` writes one to fill in", "advise needs a profile")
-	case 1:
-		return nil
-	}
-	return usage("advise them one by one", "advise takes one profile, and %q is a second", args[1])
+	return usage("`berth profiles list` shows those that come with berth, `berth profiles new` writes one to fill in", "advise needs a profile")
 }
 
 func emitNames() []string {
@@ -99,7 +109,7 @@ func emitNames() []string {
 	return names
 }
 
-func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
+func (o *adviseOptions) run(cmd *cobra.Command, names []string) error {
 	if err := atMostOne(cmd, "emit", "sweep", "explain"); err != nil {
 		return err
 	}
@@ -110,26 +120,32 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 			}
 		}
 	}
-	if o.emit == "list" {
+	if slices.Equal(o.emit, []string{"list"}) {
 		return listTargets(cmd.OutOrStdout())
 	}
-	var target emit.Target
-	if cmd.Flags().Changed("emit") {
-		if err := known("target", o.emit, emitNames(), "they are: "+strings.Join(emitNames(), ", ")); err != nil {
-			return err
-		}
-		target, _ = emit.Find(o.emit)
+	targets, err := o.targets(cmd)
+	if err != nil {
+		return err
 	}
-	if name == "-" && o.document == "-" {
+	if err := o.together(cmd, names); err != nil {
+		return err
+	}
+	if slices.Contains(names, "-") && o.document == "-" {
 		return usage("put one of them into a file", "the profile and the machine cannot both be standard input")
 	}
-	profile, err := loadProfile(cmd, name)
-	if err != nil {
-		return err
+	var all []*profiles.Profile
+	for _, name := range names {
+		profile, err := loadProfile(cmd, name)
+		if err != nil {
+			return err
+		}
+		if profile, err = o.adapt(profile); err != nil {
+			return err
+		}
+		all = append(all, profile)
 	}
-	profile, err = o.adapt(profile)
-	if err != nil {
-		return err
+	if len(all) > 1 || cmd.Flags().Changed("only") {
+		return o.divide(cmd, all, targets)
 	}
 	var sweep *sweep
 	if cmd.Flags().Changed("sweep") {
@@ -137,6 +153,12 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 			return err
 		}
 	}
+	return o.plan(cmd, all[0], targets, sweep)
+}
+
+// plan plans for a profile and prints that: as another tool's settings if there
+// are targets, as a row for each value of a sweep if there is one.
+func (o *adviseOptions) plan(cmd *cobra.Command, profile *profiles.Profile, targets []emit.Target, sweep *sweep) error {
 	machine, title, err := o.open(cmd)
 	if err != nil {
 		return err
@@ -145,7 +167,7 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	if note := calibration.note(); note != "" && (target != nil || sweep != nil) { // the text of a plan has it
+	if note := calibration.note(); note != "" && (targets != nil || sweep != nil) { // the text of a plan has it
 		fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s\n", note)
 	}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
@@ -160,30 +182,74 @@ func (o *adviseOptions) run(cmd *cobra.Command, name string) error {
 		return usage("give the calibration of this machine, or leave it out", "%w", err)
 	}
 	calibration.mark(plan)
-	switch {
-	case target != nil:
-		settings := target.Emit(plan)
-		for _, lost := range settings.Lost {
-			fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s cannot express %s\n", target.Name(), lost)
+	view := planOptions{title: title, screen: screenOf(cmd.OutOrStdout())}
+	if o.explain {
+		if view.around, err = advisor.Around(machine, profile, calibration.Calibration, plan); err != nil {
+			return err
 		}
-		_, err = out.WriteString(settings.Text)
+	}
+	return o.printPlan(cmd, out, plan, machine, view, targets)
+}
+
+// printPlan prints a plan as the settings of tools, if there are any, or as the flags
+// say.
+func (o *adviseOptions) printPlan(cmd *cobra.Command, out *bufio.Writer, plan *advisor.Plan, m *probe.Machine, view planOptions, targets []emit.Target) error {
+	var err error
+	switch {
+	case targets != nil:
+		err = o.settings(cmd, out, plan, targets)
 	case o.format.value == "json":
 		err = writeJSON(out, plan)
 	case o.format.value == "yaml":
 		err = writeYAML(out, plan)
 	default:
-		view := planOptions{title: title, screen: screenOf(cmd.OutOrStdout())}
-		if o.explain {
-			if view.around, err = advisor.Around(machine, profile, calibration.Calibration, plan); err != nil {
-				return err
-			}
-		}
-		err = planView(out, plan, machine, view)
+		err = planView(out, plan, m, view)
 	}
 	if err != nil {
 		return err
 	}
 	return out.Flush()
+}
+
+// targets are those that --emit names.
+func (o *adviseOptions) targets(cmd *cobra.Command) ([]emit.Target, error) {
+	if !cmd.Flags().Changed("emit") {
+		if o.strict {
+			return nil, usage("name a tool with --emit", "--strict is about the settings of other tools")
+		}
+		return nil, nil
+	}
+	if len(o.emit) == 0 {
+		o.emit = []string{""}
+	}
+	return targetsOf("--emit", o.emit)
+}
+
+// settings prints a plan as the settings of tools; of several, each in a section
+// that begins with a line "-- NAME --". With --strict it is an error that one
+// cannot carry all of the plan, after all are printed.
+func (o *adviseOptions) settings(cmd *cobra.Command, out *bufio.Writer, plan *advisor.Plan, targets []emit.Target) error {
+	var short []string
+	for _, target := range targets {
+		settings := target.Emit(plan)
+		for _, lost := range settings.Lost {
+			fmt.Fprintf(cmd.ErrOrStderr(), "berth: %s cannot express %s\n", target.Name(), lost)
+		}
+		if settings.Lost != nil {
+			short = append(short, target.Name())
+		}
+		if len(targets) > 1 {
+			fmt.Fprintf(out, "-- %s --\n", target.Name())
+		}
+		out.WriteString(settings.Text)
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if o.strict && short != nil {
+		return fmt.Errorf("--strict: not all of the plan is in the settings of %s", strings.Join(short, ", "))
+	}
+	return nil
 }
 
 func listTargets(w io.Writer) error {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -153,10 +155,11 @@ func (o *experimentOptions) perform(cmd *cobra.Command, limit time.Duration, mea
 	if err != nil {
 		return cmp.Or(early, experimentError(err))
 	}
-	if err := o.print(cmd.OutOrStdout(), r); err != nil {
+	// What was measured is lost in neither place for want of the other.
+	if err := errors.Join(o.print(cmd.OutOrStdout(), r), keep.finish(r, by)); err != nil {
 		return err
 	}
-	return cmp.Or(keep.finish(r, by), early)
+	return early
 }
 
 // seats reads --cpus, which is a place expression: lists are such.

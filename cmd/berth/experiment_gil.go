@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -139,7 +141,7 @@ func gilTable(p *page, rep *experiment.GILReport) {
 	p.heading(heading)
 	rows := [][]string{{"work", "by", "workers", "× one alone", "per second", "GIL held", "memory each", ""}}
 	for i, r := range rep.Runs {
-		row := []string{r.Work, r.Carrier, strconv.Itoa(r.Workers), measured(&r.Relative, ""), "", "", "", ""}
+		row := []string{r.Work, r.Carrier, strconv.Itoa(r.Workers), inUnit(&r.Relative, ""), "", "", "", ""}
 		other := r.SwitchIntervalMS > 0 && r.SwitchIntervalMS != rep.SwitchIntervalMS
 		if other && p.width < 80 {
 			continue // no room to say so

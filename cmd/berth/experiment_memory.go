@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -96,7 +98,7 @@ func staircaseChart(p *page, rows []experiment.MemoryLatency) {
 	p.heading("One load, by what is loaded from")
 	table := [][]string{{"size", "fits", "ns", "", "huge pages"}}
 	for i, r := range rows {
-		row := []string{cacheSize(r.Size), r.Fits, measured(&r.NS, ""), "", ""}
+		row := []string{cacheSize(r.Size), r.Fits, inUnit(&r.NS, ""), "", ""}
 		if i > 0 && rows[i-1].Fits == r.Fits {
 			row[1] = ""
 		}
@@ -169,7 +171,7 @@ func bandwidthTable(p *page, rep *experiment.MemoryReport) {
 		}
 		if c := columns[b.Kernel]; c > 0 {
 			gbs := b.GBs
-			rows[at[key]][c] = measured(&gbs, "")
+			rows[at[key]][c] = inUnit(&gbs, "")
 		}
 	}
 	alignRight(rows, 0)

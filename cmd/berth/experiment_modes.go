@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,6 +11,7 @@ import (
 	"berth/affinity"
 	"berth/affinity/experiment"
 	"berth/affinity/experiment/kernel"
+	"berth/affinity/measured"
 )
 
 // modesView says what several workers do, then shows it, then what it means.
@@ -87,7 +90,7 @@ func modesAnswer(rep *experiment.ModesReport) string {
 }
 
 // costInWords tells a loss of throughput, in per cent, or a gain.
-func costInWords(c experiment.Value) string {
+func costInWords(c measured.Value) string {
 	switch {
 	case spans(c, 0):
 		return "make no difference that shows"
@@ -101,8 +104,8 @@ func costInWords(c experiment.Value) string {
 	return "gain " + decimal(-c.Median, 1) + " %"
 }
 
-func percent(v experiment.Value) experiment.Value {
-	return experiment.Value{Median: 100 * v.Median, Low: 100 * v.Low, High: 100 * v.High, Runs: v.Runs}
+func percent(v measured.Value) measured.Value {
+	return measured.Value{Median: 100 * v.Median, Low: 100 * v.Low, High: 100 * v.High, Runs: v.Runs}
 }
 
 // short is a ratio in three digits.
@@ -115,7 +118,7 @@ func modesTable(p *page, rep *experiment.ModesReport) {
 	p.gap()
 	rows := [][]string{{"kernel", "by", "mode", "workers", "CPUs", "× one alone", "in all, per s", "switches/s", "least share", "GHz", ""}}
 	for i, r := range rep.Runs {
-		row := []string{r.Kernel, string(r.Carrier), modeInWords(r.Mode, r.PerCPU), strconv.Itoa(r.Workers), cpuList(r.CPUs), measured(&r.Relative, ""),
+		row := []string{r.Kernel, string(r.Carrier), modeInWords(r.Mode, r.PerCPU), strconv.Itoa(r.Workers), cpuList(r.CPUs), inUnit(&r.Relative, ""),
 			"", "", "", "", ""}
 		if i > 0 && rep.Runs[i-1].Kernel == r.Kernel && rep.Runs[i-1].Carrier == r.Carrier {
 			row[0], row[1] = "", ""
@@ -171,10 +174,10 @@ func derivedSection(p *page, rep *experiment.ModesReport) {
 	for _, k := range modesKernels(rep) {
 		row := []string{k, "", ""}
 		if y, ok := rep.Derived.SMTYield[k]; ok {
-			row[1] = measured(new(percent(y)), "%")
+			row[1] = inUnit(new(percent(y)), "%")
 		}
 		if c, ok := rep.Derived.OversubscriptionCostPct[k]; ok {
-			row[2] = measured(&c, "%")
+			row[2] = inUnit(&c, "%")
 		}
 		if row[1]+row[2] != "" {
 			rows = append(rows, row)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -6,6 +8,7 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment"
+	"berth/affinity/measured"
 )
 
 // switchView shows what it costs to hand over, by means and seats.
@@ -20,7 +23,7 @@ func switchView(p *page, rep *experiment.SwitchReport) {
 			if s.WorkingSet > 0 {
 				what = cacheSize(s.WorkingSet)
 			}
-			rows = append(rows, []string{what, measured(&s.US, "")})
+			rows = append(rows, []string{what, inUnit(&s.US, "")})
 		}
 		fitted(p, rows)
 	}
@@ -35,7 +38,7 @@ func switchView(p *page, rep *experiment.SwitchReport) {
 
 func switchAnswer(rep *experiment.SwitchReport) string {
 	var parts []string
-	add := func(v *experiment.Value, where string) {
+	add := func(v *measured.Value, where string) {
 		if v != nil && v.Runs > 0 {
 			parts = append(parts, short(v.Median)+" µs "+where)
 		}
@@ -69,7 +72,7 @@ func handOverTable(p *page, all []experiment.HandOver) {
 		}
 		if c := columns[h.Seats]; c > 0 {
 			us := h.US
-			rows[at[key]][c] = measured(&us, "")
+			rows[at[key]][c] = inUnit(&us, "")
 		}
 	}
 	fitted(p, rows, 4)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -25,16 +27,17 @@ import (
 	"berth/affinity"
 	"berth/affinity/experiment"
 	"berth/affinity/experiment/handover"
+	"berth/affinity/measured"
 	"berth/probe"
 	"berth/probe/cpuset"
 	"berth/probe/finding"
 )
 
-func value(median, half float64) experiment.Value {
-	return experiment.Value{Median: median, Low: median - half, High: median + half, Runs: 9}
+func value(median, half float64) measured.Value {
+	return measured.Value{Median: median, Low: median - half, High: median + half, Runs: 9}
 }
 
-func valueAt(median, half float64) *experiment.Value {
+func valueAt(median, half float64) *measured.Value {
 	v := value(median, half)
 	return &v
 }
@@ -63,7 +66,7 @@ type shown struct {
 
 func modesReport(clean, smt bool) *experiment.ModesReport {
 	rep := &experiment.ModesReport{Report: reportOf("modes", cpuset.Range(0, 7), clean), Skipped: []experiment.Skipped{},
-		Derived: experiment.ModesDerived{SMTYield: map[string]experiment.Value{}, OversubscriptionCostPct: map[string]experiment.Value{}}}
+		Derived: experiment.ModesDerived{SMTYield: map[string]measured.Value{}, OversubscriptionCostPct: map[string]measured.Value{}}}
 	for i, kernel := range experiment.DefaultKernels() {
 		for _, carrier := range []experiment.Carrier{experiment.Processes, experiment.Threads} {
 			verdict := affinity.Measured

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,12 +11,8 @@ import (
 
 	"berth/affinity"
 	"berth/affinity/experiment"
+	"berth/affinity/measured"
 	"berth/probe/finding"
-)
-
-const (
-	cyan = "\x1b[36m"
-	red  = "\x1b[31m"
 )
 
 // opening is the answer in a sentence or two, and before it, where there is none
@@ -223,8 +221,8 @@ func skippedModes(skipped []experiment.Skipped) [][2]string {
 	return rows
 }
 
-// measured is a value with its interval in a unit; nil is nothing.
-func measured(v *experiment.Value, unit string) string {
+// inUnit is a value with its interval in a unit; nil is nothing.
+func inUnit(v *measured.Value, unit string) string {
 	if v == nil || v.Runs == 0 {
 		return ""
 	}
@@ -245,7 +243,7 @@ func unsure(p *page, figure string) (instead, beside string) {
 }
 
 // spans reports whether the interval of a value has a point on both sides.
-func spans(v experiment.Value, at float64) bool { return v.Low < at && v.High > at }
+func spans(v measured.Value, at float64) bool { return v.Low < at && v.High > at }
 
 // rate is a number per second with a prefix of the SI.
 func rate(x float64, unit string) string {

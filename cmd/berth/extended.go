@@ -240,15 +240,21 @@ func yes(b bool) string {
 
 func inSet(set *cpuset.Set, c cpuset.CPU) string { return yes(set != nil && set.Contains(c)) }
 
+// rows is the CPUs by number or in the machine's order, offline ones last.
+func (t *cpuTable) rows(all cpuset.Set, logical bool) []cpuset.CPU {
+	cpus := slices.Collect(all.All())
+	if logical {
+		slices.SortStableFunc(cpus, func(a, b cpuset.CPU) int { return int(uint32(t.order[a])) - int(uint32(t.order[b])) })
+	}
+	return cpus
+}
+
 // extendedView prints a row per CPU, the offline ones included.
 func extendedView(w io.Writer, t *topology.Topology, choice columnChoice, logical bool) error {
 	all := t.Online.Union(t.Offline)
 	table := newCPUTable(t, all)
-	cpus := slices.Collect(all.All())
+	cpus := table.rows(all, logical)
 	if logical {
-		slices.SortStableFunc(cpus, func(a, b cpuset.CPU) int {
-			return int(uint32(table.order[a])) - int(uint32(table.order[b])) // offline (-1) last
-		})
 		i := slices.IndexFunc(choice.columns, func(c column) bool { return c.name == "L#CPU" })
 		if i > 0 && i < choice.from {
 			c := choice.columns[i]

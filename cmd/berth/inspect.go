@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"berth/probe"
+	"berth/probe/hwloc"
 )
 
 type inspectOptions struct {
@@ -19,7 +22,7 @@ type inspectOptions struct {
 }
 
 func newInspectCmd() *cobra.Command {
-	o := &inspectOptions{format: choice{"text", []string{"text", "json", "yaml"}}, extended: optional{names: "column"}}
+	o := &inspectOptions{format: choice{"text", []string{"text", "json", "yaml", "hwloc-xml"}}, extended: optional{names: "column"}}
 	cmd := &cobra.Command{
 		Use:   "inspect",
 		Short: "Show the machine as this process sees it",
@@ -31,7 +34,10 @@ cores, caches and memory. Where two sources disagree, both answers are shown.`,
   berth inspect -e=CPU,L#CORE,NODE      these columns
   berth inspect -e=+SIBLINGS            one more
   berth inspect --caches                a row per sort of cache
-  berth inspect --sysroot node7.tar.gz  another machine, from its files`,
+  berth inspect -e=CPU,NODE -o json     the same for programs; see berth schema table
+  berth inspect -o hwloc-xml            for lstopo -i and other programs with hwloc
+  berth inspect --sysroot node7.tar.gz  another machine, from its files
+  berth inspect --hwloc-xml node7.xml   another machine, as hwloc describes it`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
@@ -54,9 +60,10 @@ func (o *inspectOptions) check(cmd *cobra.Command) error {
 	if err := atMostOne(cmd, "extended", "caches", "columns"); err != nil {
 		return err
 	}
+	table := o.format.value == "json" && cmd.Flags().Changed("extended")
 	if o.format.value != "text" {
 		for _, name := range [...]string{"extended", "caches", "columns", "full", "logical"} {
-			if cmd.Flags().Changed(name) {
+			if cmd.Flags().Changed(name) && !(table && (name == "extended" || name == "logical")) {
 				return usage("-o "+o.format.value+" always holds everything; leave --"+name+" out",
 					"--%s shapes text, and the output is %s", name, o.format.value)
 			}
@@ -100,6 +107,10 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	switch {
+	case o.format.value == "hwloc-xml":
+		err = writeHwloc(cmd, out, m)
+	case o.format.value == "json" && cmd.Flags().Changed("extended"):
+		err = extendedJSON(out, &m.Topology, columns, o.logical)
 	case o.format.value == "json":
 		err = writeJSON(out, m)
 	case o.format.value == "yaml":
@@ -118,6 +129,15 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// writeHwloc writes the machine for hwloc, and says what hwloc's tree cannot hold.
+func writeHwloc(cmd *cobra.Command, out io.Writer, m *probe.Machine) error {
+	left, err := hwloc.Write(out, m.Hwloc())
+	if len(left) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "berth: left out, as no tree holds it or hwloc hides it: %s\n", shorten(strings.Join(left, "; "), "; ", 300))
+	}
+	return err
 }
 
 func writeYAML(w io.Writer, v any) error {

@@ -8,7 +8,7 @@ import (
 // writeJSON prints one value per line down to the objects in lists, which keep
 // to a line each: a list of cores reads like a table, and is quick to write.
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(&jsonLayout{w: w})
+	e := json.NewEncoder(escaped{&jsonLayout{w: w}})
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

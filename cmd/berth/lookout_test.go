@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -146,7 +148,7 @@ func TestLookout(t *testing.T) {
 		r.thread(slow, slow+1, "lost", 'S', 9, "9", 0, 0)
 	}
 	write(0)
-	r.write(fmt.Sprintf("%d/numa_maps", etl), "7f00 default anon=30 N0=10 N1=20 kernelpagesize_kB=4\n")
+	r.write(fmt.Sprintf("%d/numa_maps", etl), "7f00 default anon=30000 N0=10000 N1=20000 kernelpagesize_kB=4\n")
 	l := &lookout{who: &selection{all: true}, proc: tasks.Proc(r.dir), sampler: tasks.NewSampler(tasks.Proc(r.dir), watchAll)}
 	defer l.close()
 	l.topology = &m.Topology

@@ -12,23 +12,26 @@ import (
 // machineFlags name the machine that a command looks at: this one, or another
 // that was recorded or described.
 type machineFlags struct {
-	sysroot, cpuid, synthetic string
+	sysroot, cpuid, hwlocXML, synthetic string
 }
 
 func (f *machineFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.sysroot, "sysroot", "", "another machine: the sys/ and proc/ below a `DIR|TARBALL`")
 	flags.StringVar(&f.cpuid, "cpuid", "", "another machine: a CPUID dump, `DIR|FILE` (pu0 …, or InstLatX64)")
+	flags.StringVar(&f.hwlocXML, "hwloc-xml", "", "another machine: a `FILE` of hwloc's (lstopo --of xml)")
 	flags.StringVar(&f.synthetic, "synthetic", "", "a made-up machine: `DESCRIPTION`, as 'package:2 l3:4 core:8 pu:2'")
 }
 
 // live reports whether the machine is the one that berth runs on.
-func (f *machineFlags) live() bool { return f.sysroot == "" && f.cpuid == "" && f.synthetic == "" }
+func (f *machineFlags) live() bool {
+	return f.sysroot == "" && f.cpuid == "" && f.hwlocXML == "" && f.synthetic == ""
+}
 
 // open makes the source. Whatever is wrong with it is the user's to mend.
 func (f *machineFlags) open(cmd *cobra.Command) (probe.Source, error) {
 	var given []string
-	for _, name := range [...]string{"sysroot", "cpuid", "synthetic"} {
+	for _, name := range [...]string{"sysroot", "cpuid", "hwloc-xml", "synthetic"} {
 		if cmd.Flags().Changed(name) {
 			given = append(given, name)
 		}
@@ -56,6 +59,13 @@ func (f *machineFlags) open(cmd *cobra.Command) (probe.Source, error) {
 			err = errors.New("the path is empty")
 		} else {
 			source, err = probe.CPUID(f.cpuid)
+		}
+	case "hwloc-xml":
+		hint = "give a file that lstopo --of xml or berth inspect -o hwloc-xml wrote"
+		if f.hwlocXML == "" {
+			err = errors.New("the path is empty")
+		} else {
+			source, err = probe.HwlocXML(f.hwlocXML)
 		}
 	case "synthetic":
 		hint = "for example --synthetic 'package:2 numa:2 l3:4 core:8 pu:2'"

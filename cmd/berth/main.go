@@ -8,21 +8,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"berth/affinity/experiment"
 )
 
 func main() {
-	experiment.Worker()
+	beforeAll()
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run is the whole program; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = readers(stdout, stderr)
 	root := newRootCmd()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -67,6 +65,10 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
   berth advise web-sync-python    how many workers, where, and why
   berth run -c 0-3 -- ./server    a program on four CPUs
   berth ps                        who sits where
+  berth observe --pid 4711        what holds a program up, and its profile
+  berth tune -n 1..16 -- cmd {n}  the best number of workers, by trying
+  berth doctor                    what is wrong on this node now
+  berth fleet inspect             the shapes of many nodes, by ssh or Slurm
   berth experiment study          what is taught of threads, tested here`,
 		Version:       version(),
 		Args:          noSuchCommand,
@@ -80,24 +82,15 @@ to standard error. Exit status: 0 fine, 1 failed, 2 bad usage or input.`,
 	})
 	root.AddCommand(
 		newAdviseCmd(),
-		newExperimentCmd(),
+		newEmitCmd(),
 		newInspectCmd(),
 		newNprocCmd(),
-		newPinCmd(),
 		newPlaceCmd(),
 		newProfilesCmd(),
-		newPsCmd(),
-		newRunCmd(),
 		newSchemaCmd(),
 		newSnapshotCmd(),
+		newVersionCmd(),
 	)
+	root.AddCommand(systemCmds()...)
 	return root
-}
-
-// version is that of the module, as the go command stamped it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return strings.Trim(info.Main.Version, "()")
-	}
-	return "devel"
 }

@@ -15,7 +15,7 @@ type page struct {
 
 func (p *page) line(s string) {
 	p.any = true
-	io.WriteString(p.w, strings.TrimRight(s, " "))
+	io.WriteString(p.w, strings.TrimRight(visible(s), " "))
 	p.w.WriteByte('\n')
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -11,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -296,24 +297,13 @@ func (o *pinOptions) createUndo() (*affinity.UndoLog, error) {
 		if err != nil {
 			return nil, usage("name a file: --undo-file FILE", "%w", err)
 		}
-		name = filepath.Join(dir, fmt.Sprintf("undo-%s-%d.jsonl", time.Now().Format("20060102T150405"), os.Getpid()))
+		name = filepath.Join(dir, undoName("undo", "jsonl"))
 	}
 	u, err := affinity.CreateUndo(name)
 	if errors.Is(err, os.ErrExist) {
 		return nil, usage("name another, or remove it", "%w", err)
 	}
 	return u, err
-}
-
-func stateDir() (string, error) {
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "berth"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find a place for state: XDG_STATE_HOME is not set, and %w", err)
-	}
-	return filepath.Join(home, ".local", "state", "berth"), nil
 }
 
 // giveUp undoes what was done before an error or a signal.
@@ -337,7 +327,7 @@ func (o *pinOptions) giveUp(cmd *cobra.Command, p *affinity.Pinner, cause error,
 }
 
 func undoFile(name string) (affinity.Undone, error) {
-	f, err := os.Open(name)
+	f, err := openTrusted(name)
 	if err != nil {
 		return affinity.Undone{}, err
 	}
@@ -358,6 +348,9 @@ func (o *pinOptions) runUndo(cmd *cobra.Command) error {
 		}
 	}
 	done, err := undoFile(o.undo)
+	if foreign := (*foreignError)(nil); errors.As(err, &foreign) {
+		return usage("undo as its owner, or look at it and make a copy of your own", "--undo: %w", err)
+	}
 	if err != nil {
 		return usage("give a file that berth pin wrote", "--undo: %w", err)
 	}
@@ -376,11 +369,7 @@ func (o *pinOptions) runUndo(cmd *cobra.Command) error {
 	if len(done.Failed) > 0 {
 		return &statusError{1, nil}
 	}
-	if dir, err := stateDir(); err == nil {
-		if name, err := filepath.Abs(o.undo); err == nil && filepath.Dir(name) == dir {
-			_ = os.Remove(name) // berth's own, and done with
-		}
-	}
+	removeOwn(o.undo)
 	return nil
 }
 

@@ -30,7 +30,7 @@ type placeOptions struct {
 func newPlaceCmd() *cobra.Command {
 	o := &placeOptions{
 		format: choice{"text", []string{"text", "json", "yaml"}},
-		as:     choice{"", []string{"list", "mask", "taskset", "cpuset", "mems", "smp_affinity", "logical", "hwloc", "omp"}},
+		as:     choice{"", formNames()},
 	}
 	cmd := &cobra.Command{
 		Use:   "place EXPRESSION",
@@ -48,12 +48,16 @@ its CPUs away from those before it, x leaves only them, and ^ is exclusive or.
 Objects are counted in the machine's order, as hwloc does (see hwloc(7)); numbers
 in lists are Linux CPU numbers. An expression of likwid-pin follows likwid:, a
 value of OMP_PLACES omp:. All CPUs that are online can be meant; what this process
-may not use is remarked upon.`,
+may not use is remarked upon.
+
+--as FORM prints one form alone; -o json has all of them:
+` + formHelp(),
 		Example: `  berth place package:1.core:0-3
   berth place 'llc:0 ~core:0'               quotes keep the spaces together
   berth place likwid:S0:0-3@S1:0-3
   berth place 'omp:{0:4}:2:4' -o json       for programs; see berth schema place
   taskset "$(berth place --as taskset core:0)" program
+  numactl $(berth place --as numactl numa:0) program
   berth place kind:performance --sysroot node7.tar.gz`,
 		Args: oneExpression,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, strings.Join(args, " ")) },
@@ -64,7 +68,7 @@ may not use is remarked upon.`,
 	}
 	flags := cmd.Flags()
 	flags.VarP(&o.format, "output", "o", "how to print")
-	flags.Var(&o.as, "as", "print one `FORM` alone: "+strings.Join(o.as.of, ", "))
+	flags.Var(&o.as, "as", "print one `FORM` alone; see above")
 	flags.BoolVar(&o.logical, "logical", false, "numbers in lists of CPUs are logical (L#), not Linux numbers")
 	o.machine.bind(cmd)
 	must(cmd.RegisterFlagCompletionFunc("output", o.format.complete))
@@ -141,6 +145,12 @@ type placeDocument struct {
 	Logical     string       `json:"logical" yaml:"logical"`
 	Hwloc       string       `json:"hwloc" yaml:"hwloc"`
 	OMP         string       `json:"omp" yaml:"omp"`
+	OMPStrides  string       `json:"omp_strides" yaml:"omp_strides"`
+	GOMP        string       `json:"gomp" yaml:"gomp"`
+	KMP         string       `json:"kmp" yaml:"kmp"`
+	Kubernetes  string       `json:"kubernetes" yaml:"kubernetes"`
+	Systemd     string       `json:"systemd" yaml:"systemd"`
+	Numactl     string       `json:"numactl" yaml:"numactl"`
 	Places      []cpuset.Set `json:"places" yaml:"places"`
 	Allowed     cpuset.Set   `json:"allowed" yaml:"allowed"`
 }
@@ -161,18 +171,22 @@ func describePlaces(expr string, places place.Places, t *topology.Topology) *pla
 		Schema: placeSchema, Expression: expr, CPUs: set.Len(),
 		List: set, Mask: set.Mask(), Taskset: set.Mask(), CPUSet: set, Mems: numbers(nodes), SMPAffinity: set.KernelMask(),
 		Logical: numbers(logical), Hwloc: place.Hwloc(set), OMP: places.OMP(),
+		OMPStrides: ompStrides(places), GOMP: gompAffinity(places), KMP: kmpAffinity(places),
+		Kubernetes: set.String(), Systemd: systemdAffinity(set), Numactl: numactlArguments(set, numbers(nodes)),
 		Places: places, Allowed: set.Intersect(t.Allowed),
 	}
 }
 
 func (d *placeDocument) form(name string) string {
-	return map[string]string{
-		"list": d.List.String(), "mask": d.Mask, "taskset": d.Taskset, "cpuset": d.CPUSet.String(), "mems": d.Mems,
-		"smp_affinity": d.SMPAffinity, "logical": d.Logical, "hwloc": d.Hwloc, "omp": d.OMP,
-	}[name]
+	for _, f := range placeForms() {
+		if f.name == name {
+			return f.value(d)
+		}
+	}
+	return ""
 }
 
-// placeView prints the forms for a person, and the places if they are several.
+// placeView prints the commonest forms for a person, and the places if they are several.
 func placeView(w *bufio.Writer, d *placeDocument, t *topology.Topology, s screen) {
 	p := &page{w: w, screen: s}
 	headline := count(d.CPUs, "CPU")

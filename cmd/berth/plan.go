@@ -43,6 +43,7 @@ func planView(w *bufio.Writer, plan *advisor.Plan, m *probe.Machine, o planOptio
 	p.heading("Expected")
 	p.table(expected(plan))
 	seatSection(p, plan, m)
+	levelSection(p, plan)
 	if len(plan.Rejected) > 0 {
 		p.heading("Also possible")
 		var rows [][]string
@@ -210,6 +211,34 @@ func seatCounter(plan *advisor.Plan) func(cpuset.Set) string {
 			return "part of a seat"
 		}
 		return ""
+	}
+}
+
+// levelSection is a row for each kind of thread inside a worker.
+func levelSection(p *page, plan *advisor.Plan) {
+	if len(plan.Levels) == 0 {
+		return
+	}
+	p.heading("Inside each worker")
+	var rows [][]string
+	widths := make([]int, 3)
+	for _, l := range plan.Levels {
+		row := []string{string(l.Name), strconv.Itoa(l.Count), l.Setting, string(l.Use) + ": " + l.Why}
+		if all := l.Total(plan.Workers); all != l.Count {
+			row[1] += fmt.Sprintf(" each, %d in all", all)
+		}
+		for i := range widths {
+			widths[i] = max(widths[i], runes(row[i]))
+		}
+		rows = append(rows, row)
+	}
+	if widths[0]+widths[1]+widths[2]+70 <= p.width {
+		p.table(rows)
+		return
+	}
+	for _, r := range rows {
+		p.wrapped("  "+strings.TrimSuffix(r[0]+": "+r[1]+" · "+r[2], " · "), " ", "    ")
+		p.wrapped("      "+r[3], " ", "      ")
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -39,6 +41,7 @@ func plans(t *testing.T) map[string]struct {
 		"siblings":   {described(t, "Test CPU", "package:1 l3:2 core:4 pu:2"), "work: {kind: integer}"},
 		"blocking":   {described(t, "Test CPU", "package:1 l3:2 core:4 pu:2"), "work: {kind: service, cpu_ms: 5, wait_ms: 45}\nlimits: {memory_per_worker_mib: 8}"},
 		"quota":      {pod(t), "runtime: go\nwork: {kind: integer, cpu_ms: 4}"},
+		"jvm":        {pod(t), "runtime: java\nwork: {kind: service, cpu_ms: 1, wait_ms: 20, blocking: false}\nload: {arrival_per_s: 800}"},
 		"gil":        {laptop(), "runtime: python\nwork: {kind: service, cpu_ms: 8, native_ms: 2, wait_ms: 30}"},
 		"async":      {epyc(t), "runtime: python\nwork: {kind: service, cpu_ms: 1, wait_ms: 60, blocking: false}\nload: {arrival_per_s: 9000}"},
 		"infeasible": {described(t, "Test CPU", "package:1 l3:1 core:4 pu:1"), "objective: latency\nwork: {kind: service, cpu_ms: 8}\nload: {arrival_per_s: 600, wait_target_ms: 2}"},

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -48,7 +50,7 @@ var remedies = [...]struct {
 	{affinity.SharesCore, "A core that it may use is idle meanwhile: pin it there (berth pin)."},
 	{affinity.OutsideCPUSet, "It may run on CPUs that the cpuset of its control group leaves out: set its mask anew (berth pin), or mend the cpuset."},
 	{affinity.OfflineCPU, "The CPUs that it may run on are offline, and when it wakes the kernel puts it on any: bring them online, or choose others (berth pin)."},
-	{affinity.RemoteMemory, "More than half of its process's memory lies on other NUMA nodes than its CPU: bring them together (berth pin -c, or --mem)."},
+	{affinity.RemoteMemory, "More than half of its process's memory, and at least 16 MiB, lies on other NUMA nodes than its CPU: bring them together (berth pin -c, or --mem)."},
 	{affinity.IRQHeavy, "Its CPU serves interrupts a fifth of the time or more: sit elsewhere, or send them elsewhere (/proc/irq/*/smp_affinity)."},
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -61,6 +63,14 @@ func (o *receiptOutput) write(r *affinity.Receipt, s screen) error {
 		out := bufio.NewWriter(o.w)
 		receiptView(&page{w: out, screen: s}, r)
 		return out.Flush()
+	}
+	return o.document(r)
+}
+
+// document writes any receipt as JSON.
+func (o *receiptOutput) document(r any) error {
+	if o.w == nil {
+		return nil
 	}
 	if err := writeJSON(o.w, r); err != nil {
 		return fmt.Errorf("write receipt: %w", err)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -102,15 +104,6 @@ it is not there; 2 for a mistake in the flags.`,
 	return cmd
 }
 
-// statusError ends the program with a status of its own.
-type statusError struct {
-	status int
-	err    error // nil: all has been said
-}
-
-func (e *statusError) Error() string { return e.err.Error() }
-func (e *statusError) Unwrap() error { return e.err }
-
 const (
 	statusNoSeat     = 125
 	statusNotStarted = 126
@@ -142,6 +135,8 @@ func notStarted(program string, err error) error {
 		return &statusError{statusNotFound, fmt.Errorf("there is no program %s", program)}
 	case errors.Is(err, exec.ErrDot):
 		return &statusError{statusNotFound, fmt.Errorf("%s is found in the current directory only; write ./%s if it is meant", program, program)}
+	case errors.Is(err, unix.EMFILE):
+		return &statusError{statusNotStarted, fmt.Errorf("start %s: %w: each worker takes one; allow more (ulimit -n)", program, err)}
 	case errors.Is(err, unix.ENOEXEC):
 		return &statusError{statusNotStarted, fmt.Errorf("start %s: it is neither a program for this machine nor a script with #!: %w", program, err)}
 	}
@@ -174,11 +169,14 @@ func (o *runOptions) takeSeats(cmd *cobra.Command) error {
 	var plan *advisor.Plan
 	if byPlan {
 		var err error
-		if plan, err = o.findPlan(cmd); err != nil {
+		if plan, err = findPlan(cmd, o.plan, o.profile); err != nil {
 			return err
 		}
 		if o.seats, o.threads, err = planned(plan); err != nil {
 			return usage("make the plan again", "%w", err)
+		}
+		if err := keepWithin(plan, o.seats); err != nil {
+			return err
 		}
 	} else if err := o.dealSeats(cmd); err != nil {
 		return err
@@ -189,19 +187,25 @@ func (o *runOptions) takeSeats(cmd *cobra.Command) error {
 	return o.dress(cmd)
 }
 
-func (o *runOptions) findPlan(cmd *cobra.Command) (*advisor.Plan, error) {
-	if cmd.Flags().Changed("plan") {
-		return readPlan(cmd, o.plan)
+// keepWithin holds the workers of a plan that pins nobody to its CPUs, if they
+// are not all that this process may use: the others were reserved, avoided or
+// not meant.
+func keepWithin(plan *advisor.Plan, seats []affinity.Seat) error {
+	cpus := plan.Placement.CPUs
+	if plan.Placement.Pin != advisor.NoPin || len(plan.Placement.Seats) > 0 || cpus.IsEmpty() {
+		return nil
 	}
-	profile, err := loadProfile(cmd, o.profile)
+	mine, err := probe.Affinity(0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m, err := (&machineFlags{}).probe(cmd, 0)
-	if err != nil {
-		return nil, err
+	if mine.SubsetOf(cpus) {
+		return nil
 	}
-	return advisor.Advise(m, profile, savedCalibration(cmd, m).Calibration)
+	for i := range seats {
+		seats[i].CPUs = cpus
+	}
+	return nil
 }
 
 func (o *runOptions) dealSeats(cmd *cobra.Command) error {
@@ -262,7 +266,7 @@ func (o *runOptions) become(path string) error {
 		args[i] = substitute(args[i], 0, 1, seat.CPUs)
 	}
 	err := affinity.Exec(path, args, o.environment(seat), seat, func(t *affinity.Trimmed) error {
-		fmt.Fprintf(os.Stderr, "berth: %v\n", t)
+		fmt.Fprintf(os.Stderr, "berth: %s\n", visible(t.Error()))
 		return nil
 	})
 	var failed *fs.PathError

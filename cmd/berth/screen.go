@@ -21,7 +21,7 @@ const pipedWidth = 100
 // other tools; NO_COLOR (no-color.org) and TERM=dumb switch colour off.
 func screenOf(w io.Writer) screen {
 	s := screen{width: pipedWidth}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := under(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 			s.width = width
 		}
@@ -40,6 +40,8 @@ const (
 	dim    = "\x1b[2m"
 	yellow = "\x1b[33m"
 	green  = "\x1b[32m"
+	cyan   = "\x1b[36m"
+	red    = "\x1b[31m"
 	plain  = "\x1b[0m"
 )
 

@@ -1,8 +1,9 @@
+//go:build linux
+
 package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -131,28 +132,6 @@ func planned(plan *advisor.Plan) (seats []affinity.Seat, threads [][]affinity.Se
 		}
 	}
 	return seats, threads, nil
-}
-
-// readPlan reads what `berth advise -o json` wrote.
-func readPlan(cmd *cobra.Command, file string) (*advisor.Plan, error) {
-	const hint = "give a file that `berth advise -o json` wrote"
-	if file == "-" {
-		plan, err := advisor.Read(cmd.InOrStdin(), "standard input")
-		if err != nil {
-			return nil, usage(hint, "--plan: %w", err)
-		}
-		return plan, nil
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, usage(hint, "--plan: %w", err)
-	}
-	defer f.Close()
-	plan, err := advisor.Read(f, file)
-	if err != nil {
-		return nil, usage(hint, "--plan: %w", err)
-	}
-	return plan, nil
 }
 
 // substitute puts a worker's figures into a word of its command.

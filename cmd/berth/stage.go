@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -34,7 +36,7 @@ const (
 // openStage gives nil where the output is no terminal that can be drawn on, or
 // is for now another program's.
 func openStage(w io.Writer) *stage {
-	out, ok := w.(*os.File)
+	out, ok := under(w).(*os.File)
 	if !ok || !term.IsTerminal(int(out.Fd())) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
@@ -101,7 +103,7 @@ func (s *stage) show(draw func(s screen, lines int) string) {
 	if err != nil || lines < 1 {
 		lines = 24
 	}
-	text := strings.Split(strings.TrimSuffix(draw(screenOf(s.out), lines), "\n"), "\n")
+	text := strings.Split(strings.TrimSuffix(visible(draw(screenOf(s.out), lines)), "\n"), "\n")
 	text = text[:min(len(text), lines)]
 	// A line is written over, and what it leaves of the old one is erased.
 	_, _ = io.WriteString(s.out, beginDrawing+strings.Join(text, "\x1b[K\r\n")+"\x1b[K"+endDrawing)

@@ -58,7 +58,10 @@ func parseSweep(text string) (*sweep, error) {
 // at is the value of a point, without the noise of adding up.
 func (s *sweep) at(i int) string {
 	x := s.from + float64(i)*s.step
-	return strconv.FormatFloat(math.Round(x*1e9)/1e9, 'f', -1, 64)
+	if rounded := math.Round(x*1e9) / 1e9; !math.IsInf(rounded, 0) {
+		x = rounded
+	}
+	return strconv.FormatFloat(x, 'f', -1, 64)
 }
 
 // sweepPoint is one value and the plan that it leads to.
@@ -195,8 +198,8 @@ func newProgress(w io.Writer, all int) *progress {
 // newStatusLine is for work that says itself what it is doing.
 func newStatusLine(w io.Writer) *progress {
 	p := &progress{}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.w = w
+	if f, ok := under(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.w = f
 	}
 	return p
 }
@@ -208,7 +211,7 @@ func (p *progress) say(text string) {
 		return
 	}
 	p.said = time.Now()
-	fmt.Fprintf(p.w, "\r%s\x1b[K", cut(text, screenOf(p.w).width-1))
+	fmt.Fprintf(p.w, "\r%s\x1b[K", cut(visible(text), screenOf(p.w).width-1))
 }
 
 func (p *progress) step() {

@@ -212,17 +212,7 @@ func findingSection(p *page, found []finding.Finding, full bool) {
 		return cmp.Compare(gravity(a.Severity), gravity(b.Severity))
 	})
 	for _, f := range found {
-		mark, colour := "·", ""
-		if f.Severity == finding.Warning {
-			mark, colour = "!", yellow
-		}
-		head := mark + " " + f.Code
-		lines := wrap(head+"  "+f.Message, " ", p.width-2)
-		lines[0] = p.paint(colour, head) + strings.TrimPrefix(lines[0], head)
-		p.line(lines[0])
-		for _, l := range lines[1:] {
-			p.line("  " + l)
-		}
+		findingHead(p, &f)
 		for i, e := range f.Evidence {
 			if most := 3; !full && i == most && len(f.Evidence) > most+1 {
 				p.line(p.paint(dim, fmt.Sprintf("    and %d more: --full", len(f.Evidence)-most)))
@@ -234,6 +224,21 @@ func findingSection(p *page, found []finding.Finding, full bool) {
 				p.line(p.paint(dim, "    "+cut(e, p.width-4)))
 			}
 		}
+	}
+}
+
+// findingHead prints a finding without its evidence.
+func findingHead(p *page, f *finding.Finding) {
+	mark, colour := "·", ""
+	if f.Severity == finding.Warning {
+		mark, colour = "!", yellow
+	}
+	head := mark + " " + f.Code
+	lines := wrap(head+"  "+f.Message, " ", p.width-2)
+	lines[0] = p.paint(colour, head) + strings.TrimPrefix(lines[0], head)
+	p.line(lines[0])
+	for _, l := range lines[1:] {
+		p.line("  " + l)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -5,11 +7,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -20,31 +19,9 @@ import (
 
 	"berth/advisor"
 	"berth/affinity"
+	"berth/affinity/fleet"
 	"berth/probe"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", "golden", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v; -update writes it", err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); -update accepts it\n%s", path, diff)
-	}
-}
 
 func text(t *testing.T, m *probe.Machine, o textOptions) string {
 	t.Helper()
@@ -294,7 +271,11 @@ func TestSchemaNamesAll(t *testing.T) {
 	namesAll(t, "inspect", reflect.TypeFor[probe.Machine]())
 	namesAll(t, "plan", reflect.TypeFor[advisor.Plan]())
 	namesAll(t, "sweep", reflect.TypeFor[sweepDocument]())
+	namesAll(t, "division", reflect.TypeFor[advisor.Division]())
 	namesAll(t, "receipt", reflect.TypeFor[affinity.Receipt]())
+	namesAll(t, "fleet", reflect.TypeFor[fleet.Fleet]())
+	namesAll(t, "fleet-plan", reflect.TypeFor[fleet.Plan]())
+	namesAll(t, "fleet-run", reflect.TypeFor[fleet.Outcome]())
 }
 
 func namesAll(t *testing.T, schema string, document reflect.Type) {
@@ -332,7 +313,7 @@ func namesAll(t *testing.T, schema string, document reflect.Type) {
 			}
 			typ = typ.Elem()
 		}
-		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[advisor.Plan]() && typ != document {
+		if typ.Kind() != reflect.Struct || (typ == reflect.TypeFor[advisor.Plan]() || typ == reflect.TypeFor[probe.Machine]() || typ == reflect.TypeFor[affinity.Receipt]()) && typ != document {
 			return
 		}
 		for i := range typ.NumField() {

@@ -23,6 +23,9 @@ type State struct {
 	// CPUSet is the set of CPUs that the groups leave; nil where no cpuset
 	// controller is seen.
 	CPUSet *cpuset.Set
+	// Mems are the numbers of the NUMA nodes that the groups leave; nil where no
+	// cpuset controller is seen or [Mems] was not asked for.
+	Mems *cpuset.Set
 	// QuotaCPUs is the tightest CPU quota, in CPUs; nil where there is none.
 	// QuotaPeriodMS is its period in milliseconds.
 	QuotaCPUs, QuotaPeriodMS *float64
@@ -61,7 +64,9 @@ const (
 	CPUSet                      // sets of CPUs
 	Memory                      // memory limits
 	Accounting                  // weights and throttling
-	Everything = CPU | CPUSet | Memory | Accounting
+	Mems                        // sets of NUMA nodes
+	throttling                  // of every group, with a quota or without
+	Everything = CPU | CPUSet | Memory | Accounting | Mems
 )
 
 // maxDepth bounds how many groups are read on the way to the root. The kernel
@@ -87,12 +92,15 @@ type scan struct {
 	state  State
 	cpus   []quota
 	sets   []set
+	mems   []cpuset.Set
 	memory []Link
 	weight []Link
+
+	throttling Throttling
 }
 
 func newScan(r *root.Root, need Need) *scan {
-	return &scan{Reader: root.Reader{Dir: r.Dir, Found: &finding.List{}}, need: need}
+	return &scan{Reader: root.Reader{Dir: r.Dir, Found: &finding.List{}}, need: need, throttling: Throttling{}}
 }
 
 // group is one directory of a hierarchy.

@@ -1,9 +1,7 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
@@ -12,9 +10,6 @@ import (
 
 	"berth/probe/finding"
 	"berth/probe/root"
-	"berth/probe/tasks"
-
-	"golang.org/x/sys/unix"
 )
 
 // Group is a control group of the live system, in one hierarchy.
@@ -181,38 +176,43 @@ func (g Group) scan(need Need) *scan {
 }
 
 // Throttling is how much CPU quotas have stopped groups since those were made:
-// of a group and all above it that have one, by path.
+// of a group and all above it that count it, by path. They count whether they
+// have a quota or not, so that one that comes or goes between two readings is
+// not missed.
 type Throttling map[string]Throttled
 
 // Throttling reads the counters of the group and of those above it.
-func (g Group) Throttling() Throttling {
-	t := Throttling{}
-	for _, q := range g.scan(CPU | Accounting).cpus {
-		if q.stat != nil {
-			t[q.link.Path] = *q.stat
-		}
-	}
-	return t
-}
+func (g Group) Throttling() Throttling { return g.scan(throttling).throttling }
 
 // ThrottlingOf reads the counters of a thread's group and of those above it;
 // see [Of] for its number.
 func ThrottlingOf(tid int) (Throttling, error) {
-	groups, err := Of(tid)
+	g, err := Throttler(tid)
 	if err != nil {
 		return nil, err
 	}
+	return g.Throttling(), nil
+}
+
+// Throttler gives the group that a CPU quota of a thread counts in, for who
+// reads its [Group.Throttling] again and again; see [Of] for the number. A
+// thread in none has the zero Group, which was never throttled.
+func Throttler(tid int) (Group, error) {
+	groups, err := Of(tid)
+	if err != nil {
+		return Group{}, err
+	}
 	for _, g := range groups {
 		if slices.Contains(g.Controllers, "cpu") {
-			return g.Throttling(), nil
+			return g, nil
 		}
 	}
 	for _, g := range groups {
 		if g.V2 {
-			return g.Throttling(), nil
+			return g, nil
 		}
 	}
-	return Throttling{}, nil
+	return Group{}, nil
 }
 
 // Since is what came to an earlier reading: of the group that was stopped the
@@ -230,29 +230,4 @@ func (t Throttling) Since(earlier Throttling) Throttled {
 		}
 	}
 	return most
-}
-
-// Members lists the processes of a group, given its directory, and of all
-// groups below it, in ascending order.
-func Members(dir string) ([]int, error) {
-	var all []int
-	err := filepath.WalkDir(dir, func(at string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			return nil
-		}
-		var pids []int
-		if err == nil {
-			pids, err = tasks.Proc("").Members(at)
-		}
-		if at != dir && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)) {
-			return fs.SkipDir // a group below, gone meanwhile
-		}
-		all = append(all, pids...)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the processes of control group %s: %w", dir, err)
-	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
 }

@@ -30,11 +30,21 @@ func (s *scan) read(g group, h hierarchy) {
 	if s.need&CPUSet != 0 {
 		s.readSet(g)
 	}
+	if s.need&Mems != 0 {
+		if nodes, _, ok := g.effective("mems"); ok {
+			s.mems = append(s.mems, nodes)
+		}
+	}
 	if s.need&Memory != 0 {
 		s.readMemory(g)
 	}
 	if s.need&Accounting != 0 && len(s.weight) == 0 {
 		s.readWeight(g)
+	}
+	if s.need&throttling != 0 {
+		if t := g.throttled(); t != nil {
+			s.throttling[g.path] = *t
+		}
 	}
 }
 
@@ -109,25 +119,27 @@ func (g group) throttled() *Throttled {
 	return &t
 }
 
-// readSet reads the CPUs that a group really has: those asked for, less what
-// its ancestors do not have. Only that effective set is worth reading, and
-// kernels before 3.17 have but the one asked for.
+// readSet reads the CPUs that a group really has.
 func (s *scan) readSet(g group) {
-	names := [...]string{g.prefix + "effective_cpus", g.prefix + "cpus"}
+	if cpus, name, ok := g.effective("cpus"); ok {
+		s.sets = append(s.sets, set{Link{Resource: "cpuset", Source: name, Path: g.path, Limit: cpus}, cpus, g.top})
+	}
+}
+
+// effective reads the cpus or mems that a group really has, and names the file:
+// those asked for, less what its ancestors do not have. Only that effective set
+// is worth reading, and kernels before 3.17 have but the one asked for.
+func (g group) effective(what string) (cpuset.Set, string, bool) {
+	names := []string{g.prefix + "effective_" + what, g.prefix + what}
 	if g.v2 {
-		names = [...]string{"cpuset.cpus.effective", ""}
+		names = []string{"cpuset." + what + ".effective"}
 	}
 	for _, name := range names {
-		if name == "" {
-			continue
+		if set, ok := g.CPUs(name); ok && !set.IsEmpty() { // an empty cpuset of version 1 holds no process
+			return set, name, true
 		}
-		cpus, ok := g.CPUs(name)
-		if !ok || cpus.IsEmpty() { // an empty cpuset of version 1 holds no process
-			continue
-		}
-		s.sets = append(s.sets, set{Link{Resource: "cpuset", Source: name, Path: g.path, Limit: cpus}, cpus, g.top})
-		return
 	}
+	return cpuset.Set{}, "", false
 }
 
 // noLimit is above any memory that there is: version 1 shows no limit as the
@@ -172,6 +184,13 @@ func (s *scan) readWeight(g group) {
 // decide finds what binds and puts the chain together.
 func (s *scan) decide() {
 	s.decideSet()
+	for _, nodes := range s.mems {
+		if s.state.Mems == nil {
+			s.state.Mems = &nodes
+		} else if both := s.state.Mems.Intersect(nodes); !both.IsEmpty() {
+			s.state.Mems = &both
+		}
+	}
 	if len(s.cpus) > 0 {
 		tightest := slices.MinFunc(s.cpus, func(a, b quota) int { return compare(a.link.Limit.(float64), b.link.Limit.(float64)) })
 		for i := range s.cpus {

@@ -1,4 +1,4 @@
-//go:build !amd64
+//go:build !(linux && amd64)
 
 package cpuid
 
@@ -9,7 +9,8 @@ import (
 	"berth/probe/finding"
 )
 
-// Live returns an empty dump: this architecture has no CPUID.
+// Live returns an empty dump: this architecture has no CPUID, or this system no
+// way to read it on each CPU.
 func Live(context.Context, cpuset.Set, Depth) (*Dump, []finding.Finding, error) {
 	return &Dump{}, nil, nil
 }

@@ -161,6 +161,19 @@ func oldDual() board {
 	return b
 }
 
+// emulated is such a machine by QEMU without acceleration, which adds the leaf
+// that Intel defined to a processor from before Zen.
+func emulated() board {
+	b := oldDual()
+	first := b[0][[2]uint32{leafVendor, 0}]
+	first.EAX = leafTopology
+	b.all(leafVendor, 0, first)
+	b.each(leafTopology, 0, func(c uint32) Regs { return topo(0, intelSMT, 0, c) })
+	b.each(leafTopology, 1, func(c uint32) Regs { return topo(1, intelCore, 1, c) })
+	b.each(leafTopology, 2, func(c uint32) Regs { return topo(2, 0, 0, c) })
+	return b
+}
+
 // hybrid has, in one package, two performance cores of which one has two
 // threads, a module of two efficiency cores and one low-power core without L3.
 // The L1i differs in nothing but its width: the ids of CPU 0, shifted by 1,
@@ -231,7 +244,7 @@ func boards() map[string]board {
 	return map[string]board{
 		"two packages": twoPackages(), "hyper-threads": hyperThreads(), "six threads": sixThreads(),
 		"two nodes": twoNodes(), "old nodes": oldNodes(), "old dual": oldDual(), "hybrid": hybrid(),
-		"dies": dies(), "complexes": complexes(),
+		"dies": dies(), "complexes": complexes(), "emulated": emulated(),
 	}
 }
 

@@ -129,7 +129,8 @@ func (s *survey) needed() (further []question) {
 		s.hypervisor()
 	}
 	if vendor.amd() {
-		return s.neededAMD(highest.EAX, extended)
+		family, _, _ := displayVersion(version.EAX, true, false)
+		return s.neededAMD(family, highest.EAX, extended)
 	}
 	hybrid := false
 	if highest.EAX >= leafFeatures {
@@ -159,7 +160,7 @@ func (s *survey) needed() (further []question) {
 	return append(further, question{leaf: leafVersion})
 }
 
-func (s *survey) neededAMD(highest, extended uint32) (further []question) {
+func (s *survey) neededAMD(family int, highest, extended uint32) (further []question) {
 	var version Regs
 	for _, leaf := range [...]uint32{leafExtVersion, leafAMDL1, leafAMDL2L3, leafAMDSizes} {
 		if leaf > extended {
@@ -184,7 +185,8 @@ func (s *survey) neededAMD(highest, extended uint32) (further []question) {
 	if extended >= leafAMDTopology && field(s.walk(leafAMDTopology).EBX, 15, 0) != 0 {
 		return append(further, question{leaf: leafAMDTopology})
 	}
-	if highest >= leafTopology && field(s.walk(leafTopology).EBX, 15, 0) != 0 {
+	// Before Zen that leaf is an emulator's, and decoding goes by leaf 1.
+	if family >= zen && highest >= leafTopology && field(s.walk(leafTopology).EBX, 15, 0) != 0 {
 		return append(further, question{leaf: leafTopology})
 	}
 	return append(further, question{leaf: leafVersion})

@@ -57,6 +57,12 @@ cores: 0 1 2 3
 L1 data 64 KiB, 2 ways of 64: 0 1 2 3
 L2 unified 1024 KiB, 16 ways of 64: 0 1 2 3
 `,
+		"emulated": `package 0: 0-1
+package 1: 2-3
+cores: 0 1 2 3
+L1 data 64 KiB, 2 ways of 64: 0 1 2 3
+L2 unified 1024 KiB, 16 ways of 64: 0 1 2 3
+`,
 		"hybrid": `package 0: 0-5
 cluster 0: 3-4
 cores: 0-1 2 3 4 5

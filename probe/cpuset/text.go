@@ -1,6 +1,7 @@
 package cpuset
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -46,6 +47,10 @@ func Parse(text string) (Set, error) { return parse(text, nil) }
 // "0-7,!2" is 0-7 without 2.
 func ParseIn(text string, universe Set) (Set, error) { return parse(text, &universe) }
 
+// mostSpans bounds what is kept of a list while it is read: a few bytes with a
+// stride stand for thousands of ranges, and no set has more than Limit/2.
+const mostSpans = 4 * Limit
+
 func parse(text string, universe *Set) (Set, error) {
 	body := strings.Trim(text, " \t\r\n\x00") // some kernels end a list in "\n\x00"
 	if body == "" {
@@ -80,6 +85,9 @@ func parse(text string, universe *Set) (Set, error) {
 		var err error
 		if *into, err = appendItem(*into, text, item); err != nil {
 			return Set{}, err
+		}
+		if len(*into) > mostSpans {
+			return Set{}, fail(text, part, "the list names CPUs again and again")
 		}
 	}
 	set := normalise(spans)
@@ -273,8 +281,12 @@ func (s Set) KernelMask() string {
 // MarshalText writes the canonical list.
 func (s Set) MarshalText() ([]byte, error) { return s.appendList(nil), nil }
 
-// UnmarshalText reads what [Parse] reads.
+// UnmarshalText reads what [Parse] reads, but for strides and groups: documents
+// are not written with them, and may hold many sets from unknown hands.
 func (s *Set) UnmarshalText(text []byte) error {
+	if i := bytes.IndexByte(text, ':'); i >= 0 {
+		return fail(string(text), string(text[i:]), "a document's list has no strides: write the numbers")
+	}
 	set, err := Parse(string(text))
 	if err == nil {
 		*s = set

@@ -54,14 +54,21 @@ func Release(r root.Reader) string {
 
 // Affinity is the set of CPUs that the process which read the files was bound
 // to, from /proc/self/status. A running program asks sched_getaffinity(2).
-func Affinity(r root.Reader) (cpuset.Set, bool) {
+func Affinity(r root.Reader) (cpuset.Set, bool) { return allowed(r, "Cpus_allowed_list:") }
+
+// Mems are the numbers of the NUMA nodes that the process which read the files
+// may have memory from, from /proc/self/status: what its cpuset leaves, in or
+// out of its sight.
+func Mems(r root.Reader) (cpuset.Set, bool) { return allowed(r, "Mems_allowed_list:") }
+
+func allowed(r root.Reader, field string) (cpuset.Set, bool) {
 	const name = "/proc/self/status"
 	text, ok := r.Text(name)
 	if !ok {
 		return cpuset.Set{}, false
 	}
 	for line := range strings.Lines(text) {
-		list, ok := strings.CutPrefix(line, "Cpus_allowed_list:")
+		list, ok := strings.CutPrefix(line, field)
 		if !ok {
 			continue
 		}

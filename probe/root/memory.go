@@ -4,8 +4,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // node is a file, a directory or a link of a tree held in memory.
@@ -68,7 +67,7 @@ func (top *node) walk(name string, follow bool) (*node, error) {
 		default:
 			at := stack[len(stack)-1]
 			if at.children == nil {
-				return nil, unix.ENOTDIR
+				return nil, syscall.ENOTDIR
 			}
 			next := at.children[part]
 			if next == nil {
@@ -79,7 +78,7 @@ func (top *node) walk(name string, follow bool) (*node, error) {
 				continue
 			}
 			if links++; links > maxLinks {
-				return nil, unix.ELOOP
+				return nil, syscall.ELOOP
 			}
 			if strings.HasPrefix(next.link, "/") {
 				return nil, ErrOutside
@@ -120,7 +119,7 @@ func (d *memDir) full(name string) string { return d.path + "/" + name } // uncl
 func (d *memDir) Open(name string) (Dir, error) {
 	n, err := d.top.walk(d.full(name), true)
 	if err == nil && n.children == nil {
-		err = unix.ENOTDIR
+		err = syscall.ENOTDIR
 	}
 	if err != nil {
 		return nil, pathError("open", d.join(name), err)
@@ -133,7 +132,7 @@ func (d *memDir) ReadFile(name string) (string, error) {
 	switch {
 	case err != nil:
 	case n.children != nil:
-		err = unix.EISDIR
+		err = syscall.EISDIR
 	default:
 		err = n.problem
 	}
@@ -163,7 +162,7 @@ func (d *memDir) Names() ([]string, error) {
 func (d *memDir) ReadLink(name string) (string, error) {
 	n, err := d.top.walk(d.full(name), false)
 	if err == nil && n.link == "" {
-		err = unix.EINVAL
+		err = syscall.EINVAL
 	}
 	if err != nil {
 		return "", pathError("readlink", d.join(name), err)

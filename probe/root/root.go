@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"berth/probe/finding"
 )
@@ -62,7 +63,7 @@ type Root struct {
 // IsMissing reports whether err says that a file is not there: that it does
 // not exist, or that a part of its path is no directory.
 func IsMissing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func pathError(op, path string, err error) error {

@@ -70,7 +70,7 @@ func IsArchive(name string) bool {
 
 // OpenArchive reads an archive into memory; name is for messages.
 func OpenArchive(r io.Reader, name string) (*Root, error) {
-	plain, err := decompress(bufio.NewReader(r))
+	plain, err := Decompress(bufio.NewReader(r))
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,9 @@ func compression(r *bufio.Reader) string {
 	return ""
 }
 
-func decompress(r *bufio.Reader) (io.ReadCloser, error) {
+// Decompress reads a stream that may be compressed by gzip, xz or zstd; its first
+// bytes tell.
+func Decompress(r *bufio.Reader) (io.ReadCloser, error) {
 	switch compression(r) {
 	case "gzip":
 		return gzip.NewReader(r)

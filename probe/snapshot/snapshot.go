@@ -21,8 +21,6 @@ import (
 	"berth/probe/cpuid"
 	"berth/probe/cpuset"
 	"berth/probe/root"
-
-	"golang.org/x/sys/unix"
 )
 
 // Write reads this machine and writes the archive, uncompressed. Its entries
@@ -35,7 +33,7 @@ func Write(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	tree.completeCPUs()
-	tree.add("/proc/sys/kernel/arch", []byte(machineName()+"\n")) // kernels before 6.1 have none
+	tree.add("/proc/sys/kernel/arch", []byte(m.Host.Arch+"\n")) // kernels before 6.1 have none
 	if m.Limits.Affinity != nil {
 		tree.add("/proc/self/status", fmt.Appendf(nil, "Cpus_allowed_list:\t%s\n", *m.Limits.Affinity))
 	}
@@ -44,14 +42,6 @@ func Write(ctx context.Context, w io.Writer) error {
 	}
 	tree.scrub()
 	return tree.write(w)
-}
-
-func machineName() string {
-	var name unix.Utsname
-	if unix.Uname(&name) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(name.Machine[:])
 }
 
 // quiet is the CPUs that are kept free of disturbance.

@@ -2,6 +2,7 @@ package sysfs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -68,20 +69,33 @@ func distinct(byIndex [][]topology.Cache) []topology.Cache {
 
 // cachesOf reads the caches that the given CPUs have under one index.
 func (s *scan) cachesOf(index int, cpus cpuset.Set) []topology.Cache {
-	var out []topology.Cache
+	var out, unsaid []topology.Cache
 	covered := make([]bool, s.t.Online.Last()+1)
+	take := func(cache topology.Cache) {
+		for m := range cache.CPUs.All() {
+			covered[m] = true
+		}
+		out = append(out, cache)
+	}
 	for c := range cpus.All() {
 		if covered[c] {
 			continue
 		}
-		cache := s.cache(c, index)
-		if cache == nil {
-			continue
+		switch cache := s.cache(c, index); {
+		case cache == nil:
+		case cache.Source == assumed: // unless another CPU names this one
+			unsaid = append(unsaid, *cache)
+		default:
+			take(*cache)
 		}
-		for m := range cache.CPUs.All() {
-			covered[m] = true
+	}
+	for _, cache := range unsaid {
+		c := cache.CPUs.First()
+		s.Found.Add(finding.Missing, finding.Info, []string{fmt.Sprintf("%s/%s%d/shared_cpu_map: empty", s.Path(), cpuFile(c, "cache/index"), index)},
+			"The kernel does not say for every CPU which share a level %d %s cache; where no other CPU does, those of a core are taken to.", cache.Level, cache.Type)
+		if !slices.ContainsFunc(slices.Collect(cache.CPUs.All()), func(c cpuset.CPU) bool { return covered[c] }) {
+			take(cache)
 		}
-		out = append(out, *cache)
 	}
 	return out
 }
@@ -131,6 +145,10 @@ func (s *scan) cache(c cpuset.CPU, index int) *topology.Cache {
 	if !ok || shared.IsEmpty() {
 		shared, ok = r.CPUMask("shared_cpu_map")
 	}
+	if ok && shared.IsEmpty() { // on ia64, where the firmware does not tell
+		shared, ok = s.siblings(c, coreLevel, new(int))
+		out.Source = assumed
+	}
 	out.CPUs = shared.Intersect(s.t.Online)
 	if !ok || !out.CPUs.Contains(c) {
 		s.Found.Add(finding.Missing, finding.Warning,
@@ -156,7 +174,24 @@ func (s *scan) cache(c cpuset.CPU, index int) *topology.Cache {
 		ways := int(n)
 		out.Ways = &ways
 	}
+	if out.Size != nil && out.Line != nil && out.Ways != nil && *out.Ways > 0 {
+		out.Sets = oddSets(r, *out.Size/int64(*out.Line)/int64(*out.Ways))
+	}
 	return out
+}
+
+// oddSets reads how many lines a way has, which is the number of sets by the
+// lines that share a tag; nil if it is what follows from the rest.
+func oddSets(r root.Reader, follows int64) *int {
+	sets, ok := r.Int("number_of_sets")
+	if n, partitioned := r.Int("physical_line_partition"); partitioned && n > 0 && n < 1<<10 {
+		sets *= n
+	}
+	if !ok || sets <= 0 || sets == follows {
+		return nil
+	}
+	n := int(sets)
+	return &n
 }
 
 // parseSize reads "32K", "2M" or plain bytes.

@@ -6,6 +6,7 @@ import (
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
+	"berth/probe/root"
 	"berth/probe/topology"
 )
 
@@ -140,13 +141,14 @@ func (s *scan) siblings(c cpuset.CPU, l level, answers *int) (cpuset.Set, bool) 
 
 // groups reads the levels above the core.
 func (s *scan) groups() {
-	for _, p := range s.packages() {
+	clusters := s.read(clusterLevel, true)
+	for _, p := range s.packages(clusters) {
 		s.t.Packages = append(s.t.Packages, topology.Package{ID: p.id, CPUs: p.cpus})
 	}
 	for _, d := range s.read(dieLevel, true) {
 		s.t.Dies = append(s.t.Dies, topology.Die{ID: d.id, CPUs: d.cpus})
 	}
-	s.t.Clusters = asGroups(s.read(clusterLevel, true))
+	s.t.Clusters = asGroups(clusters)
 	if !slices.ContainsFunc(s.t.Clusters, func(g topology.Group) bool { return g.CPUs.Len() > 1 }) {
 		s.t.Clusters = nil // clusters of one CPU say nothing
 	}
@@ -163,8 +165,10 @@ func asGroups(found []group) []topology.Group {
 }
 
 // packages reads the package level. Some arm64 kernels list each CPU alone
-// although the ids put several into one package; then the ids are believed.
-func (s *scan) packages() []group {
+// although the ids put several into one package; then the ids are believed,
+// unless they are those of the clusters, as arm64 kernels before 6.0 have them
+// on machines that a device tree describes: then nothing tells the packages.
+func (s *scan) packages(clusters []group) []group {
 	found := s.read(packageLevel, false)
 	byID := map[int][]cpuset.Set{}
 	for _, g := range found {
@@ -185,6 +189,12 @@ func (s *scan) packages() []group {
 		out = append(out, group{cpuset.UnionAll(sets...), g.id})
 		delete(byID, *g.id)
 	}
+	if slices.EqualFunc(out, clusters, func(p, c group) bool { return p.cpus.Equal(c.cpus) }) {
+		s.Found.Add(finding.Contradiction, finding.Info,
+			[]string{fmt.Sprintf("%s/cpu*/topology: physical_package_id gives the %d clusters, the sibling lists %d packages", s.Path(), len(out), len(found))},
+			"The package ids are those of the clusters, and the lists keep every CPU apart; the packages are not known.")
+		return nil
+	}
 	s.Found.Add(finding.Contradiction, finding.Warning,
 		[]string{fmt.Sprintf("%s/cpu*/topology: physical_package_id gives %d packages, the sibling lists %d", s.Path(), len(out), len(found))},
 		"The package ids join CPUs that the lists keep apart; the ids are believed.")
@@ -193,10 +203,65 @@ func (s *scan) packages() []group {
 
 // cores reads the core level and how SMT is set.
 func (s *scan) cores() {
-	for _, c := range s.read(coreLevel, false) {
-		s.t.Cores = append(s.t.Cores, topology.Core{ID: c.id, CPUs: c.cpus})
+	var described []cpuset.Set
+	units := false
+	for i, c := range s.read(coreLevel, false) {
+		core := topology.Core{ID: c.id, CPUs: c.cpus}
+		if c.cpus.Len() > 1 && (units || i == 0) { // all cores or none are units
+			core.IDs = s.unit(c.cpus)
+			units = core.IDs != nil
+		}
+		s.t.Cores = append(s.t.Cores, core)
+		described = append(described, c.cpus)
+	}
+	if len(described) > 0 {
+		s.t.NoTopology = s.undescribed(s.t.Online.Minus(cpuset.UnionAll(described...)))
 	}
 	if control, ok := s.Text("smt/control"); ok {
 		s.t.SMT = &topology.SMT{Control: control}
 	}
+}
+
+// unit reads the core_id of each of a core's CPUs; nil unless they differ.
+func (s *scan) unit(cpus cpuset.Set) []int {
+	var ids []int
+	differ := false
+	for c := range cpus.All() {
+		id, ok := s.Int(cpuFile(c, coreLevel.id))
+		if !ok || noID(id) {
+			return nil
+		}
+		ids = append(ids, int(id))
+		differ = differ || ids[0] != int(id)
+	}
+	if !differ {
+		return nil
+	}
+	return ids
+}
+
+// undescribed are those of the CPUs that have no topology folder; nil if none.
+func (s *scan) undescribed(cpus cpuset.Set) *cpuset.Set {
+	var missing []cpuset.CPU
+	for c := range cpus.All() {
+		dir, err := s.Open(cpuFile(c, "topology"))
+		if err == nil {
+			dir.Close()
+		} else if root.IsMissing(err) {
+			missing = append(missing, c)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	set := cpuset.Of(missing...)
+	if gone := set.Minus(s.directories()); !gone.IsEmpty() {
+		if s.t.NoFolder != nil {
+			gone = gone.Union(*s.t.NoFolder)
+		}
+		s.t.NoFolder = &gone
+	}
+	s.Found.Add(finding.Missing, finding.Warning, []string{s.Path() + "/cpu*/topology"},
+		"CPUs that are online have no topology files: %s. Their cores are not known.", set)
+	return &set
 }

@@ -2,6 +2,7 @@ package sysfs
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,47 @@ func (s *scan) nodes() {
 		s.t.NUMANodes = append(s.t.NUMANodes, node)
 	}
 	s.checkDistances(r, ids)
+	for i := range s.t.NUMANodes {
+		if s.t.NUMANodes[i].CPUs.IsEmpty() {
+			s.near(r, i)
+		}
+	}
+}
+
+// near finds the CPUs beside a node that has none: by the firmware's list of who
+// reaches it fastest (HMAT), in the kernel's access1, which heeds CPUs alone, or
+// access0; else by the least distance, unless it is that to all other nodes
+// (Documentation/admin-guide/mm/numaperf.rst).
+func (s *scan) near(r root.Reader, at int) {
+	nodes := s.t.NUMANodes
+	var near []cpuset.Set
+	base := "node" + strconv.Itoa(nodes[at].ID)
+	for _, access := range [...]string{"/access1/initiators", "/access0/initiators"} {
+		dir, err := r.Open(base + access)
+		if err != nil {
+			r.Report(err)
+			continue
+		}
+		by := numbered(root.Reader{Dir: dir, Found: s.Found}, "node")
+		dir.Close()
+		for _, n := range nodes {
+			if by.Contains(cpuset.CPU(n.ID)) {
+				near = append(near, n.CPUs)
+			}
+		}
+		break
+	}
+	if row := nodes[at].Distances; len(near) == 0 && len(row) == len(nodes) {
+		others := slices.Delete(slices.Clone(row), at, at+1)
+		for i, n := range nodes {
+			if len(others) > 0 && i != at && row[i] == slices.Min(others) && row[i] > row[at] && slices.Max(others) > row[i] {
+				near = append(near, n.CPUs)
+			}
+		}
+	}
+	if set := cpuset.UnionAll(near...); !set.IsEmpty() {
+		nodes[at].Near = &set
+	}
 }
 
 // checkDistances drops rows whose length is not the number of nodes: nothing

@@ -42,6 +42,9 @@ const (
 // source is how caches and kinds name where they come from.
 const source = "sysfs"
 
+// assumed is the source of a cache whose CPUs are taken to be those of a core.
+const assumed = "sysfs, sharing assumed"
+
 // Facts is what the files say.
 type Facts struct {
 	// Topology is the shape. Its Allowed, its core kinds and the place of
@@ -158,6 +161,11 @@ func (s *scan) sets() {
 		present = &all
 	}
 	s.t.Offline = present.Minus(online)
+	if s.need&Cores != 0 && !s.t.Offline.IsEmpty() {
+		if gone := s.t.Offline.Minus(directories()); !gone.IsEmpty() {
+			s.t.NoFolder = &gone
+		}
+	}
 }
 
 // directories is the set of CPUs that have a directory.

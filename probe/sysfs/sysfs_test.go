@@ -258,7 +258,25 @@ func TestOddities(t *testing.T) {
 				}
 			},
 			check: func(f *sysfs.Facts) string {
-				return unless(len(f.Cores) == 3 && f.Packages[0].CPUs.String() == "0-3", "cores %v", f.Cores)
+				return unless(len(f.Cores) == 3 && f.Packages[0].CPUs.String() == "0-3" && f.NoTopology.String() == "3", "cores %v, without %s", f.Cores, f.NoTopology)
+			},
+			finding: finding.Missing, names: "cpu*/topology"},
+		{name: "an offline CPU has no folder", shape: base,
+			change: func(m map[string]string) {
+				m[cpu+"cpu4/online"] = "0\n"
+				m[cpu+"present"] = "0-5\n"
+			},
+			check: func(f *sysfs.Facts) string {
+				return unless(f.Offline.String() == "4-5" && f.NoFolder.String() == "5" && f.NoTopology == nil, "offline %s, no folder %s", f.Offline, f.NoFolder)
+			}},
+		{name: "siblings with numbers of their own", shape: "package:1 core:2 pu:2",
+			change: func(m map[string]string) {
+				for c := range 4 {
+					m[fmt.Sprintf(cpu+"cpu%d/topology/core_id", c)] = fmt.Sprintln(c)
+				}
+			},
+			check: func(f *sysfs.Facts) string {
+				return unless(len(f.Cores) == 2 && cmp.Equal(f.Cores[1].IDs, []int{2, 3}), "cores %+v", f.Cores)
 			}},
 		{name: "garbage in a list", shape: base,
 			change: func(m map[string]string) {
@@ -287,6 +305,17 @@ func TestOddities(t *testing.T) {
 			},
 			check:   func(f *sysfs.Facts) string { return unless(len(f.Caches) == 2, "caches %v", f.Caches) }, // found by CPU 1
 			finding: finding.Missing, names: "cpu0/cache/index0"},
+		{name: "a cache of which no CPU says who shares it", shape: "package:1 l2:2(size=1MiB) core:1 pu:2",
+			change: func(m map[string]string) {
+				for c := range 4 {
+					m[fmt.Sprintf(cpu+"cpu%d/cache/index0/shared_cpu_list", c)] = "\n"
+					m[fmt.Sprintf(cpu+"cpu%d/cache/index0/shared_cpu_map", c)] = "0\n"
+				}
+			},
+			check: func(f *sysfs.Facts) string {
+				return unless(len(f.Caches) == 2 && f.Caches[1].CPUs.String() == "2-3" && f.Caches[1].Source == "sysfs, sharing assumed", "caches %v", f.Caches)
+			},
+			finding: finding.Missing, names: "cpu2/cache/index0"},
 		{name: "a cache of unknown size", shape: base,
 			change: func(m map[string]string) {
 				m[cpu+"cpu0/cache/index0/size"] = "0K\n"
@@ -319,8 +348,41 @@ func TestOddities(t *testing.T) {
 			},
 			check: func(f *sysfs.Facts) string {
 				n := f.NUMANodes[len(f.NUMANodes)-1]
-				return unless(len(f.NUMANodes) == 3 && n.ID == 7 && n.CPUs.IsEmpty() && *n.MemoryBytes == 4096 && len(n.Distances) == 3, "nodes %v", f.NUMANodes)
+				return unless(len(f.NUMANodes) == 3 && n.ID == 7 && n.CPUs.IsEmpty() && *n.MemoryBytes == 4096 && len(n.Distances) == 3 && n.Near == nil, "nodes %v", f.NUMANodes)
 			}},
+		{name: "a node without CPUs, nearer to one", shape: "numa:2(memory=1GiB) core:2 pu:1",
+			change: func(m map[string]string) {
+				m["sys/devices/system/node/node7/cpulist"] = "\n"
+				for i, n := range []int{0, 1, 7} {
+					m[fmt.Sprintf("sys/devices/system/node/node%d/distance", n)] = []string{"10 20 30", "20 10 17", "30 17 10"}[i]
+				}
+			},
+			check: func(f *sysfs.Facts) string {
+				n := f.NUMANodes[2]
+				return unless(n.CPUs.IsEmpty() && n.Near != nil && n.Near.String() == "2-3", "node %+v", n)
+			}},
+		{name: "a node without CPUs, by its initiators", shape: "numa:2(memory=1GiB) core:2 pu:1",
+			change: func(m map[string]string) {
+				m["sys/devices/system/node/node7/cpulist"] = "\n"
+				m["sys/devices/system/node/node7/access0/initiators/node1/cpulist"] = "2-3\n" // as good as a link
+				m["sys/devices/system/node/node7/access1/initiators/node0/cpulist"] = "0-1\n"
+			},
+			check: func(f *sysfs.Facts) string {
+				n := f.NUMANodes[2]
+				return unless(n.Near != nil && n.Near.String() == "0-1" && f.NUMANodes[0].Near == nil, "node %+v", n)
+			},
+			finding: finding.Contradiction, names: "distance"}, // those of two nodes
+		{name: "ids are those of clusters", shape: "package:1 cluster:2 core:2 pu:1",
+			change: func(m map[string]string) {
+				for c := range 4 {
+					m[fmt.Sprintf(cpu+"cpu%d/topology/package_cpus_list", c)] = fmt.Sprintln(c)
+					m[fmt.Sprintf(cpu+"cpu%d/topology/physical_package_id", c)] = fmt.Sprintln(c / 2)
+				}
+			},
+			check: func(f *sysfs.Facts) string {
+				return unless(len(f.Packages) == 0 && len(f.Clusters) == 2, "packages %v", f.Packages)
+			},
+			finding: finding.Contradiction, names: "physical_package_id"},
 		{name: "distances of another machine", shape: "numa:2(memory=1GiB) core:2 pu:1",
 			change: func(m map[string]string) { m["sys/devices/system/node/node0/distance"] = "10 20 20" },
 			check: func(f *sysfs.Facts) string {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package tasks_test
 
 import (

@@ -1,3 +1,5 @@
+//go:build linux
+
 package tasks
 
 import (
@@ -20,13 +22,19 @@ type files struct {
 	kept, most int // descriptors
 	path, buf  []byte
 	st         unix.Stat_t
+	stx        unix.Statx_t
+	none       byte // an empty text of C
 }
+
+// spared are descriptors that are left to the program that watches.
+const spared = 24
 
 func newFiles(p Proc) files {
 	f := files{proc: p, buf: make([]byte, 32<<10)}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		f.most = int(min(limit.Cur/2, math.MaxInt32))
+		// Half, and where there are few all but those that a program needs itself.
+		f.most = int(min(limit.Cur/2, max(limit.Cur, spared)-spared, math.MaxInt32))
 	}
 	return f
 }
@@ -143,9 +151,8 @@ func (s *Sampler) readOnce(pid, tid int, name string) ([]byte, error) {
 // pread takes a whole file in one call, as the short files of /proc give it.
 func (s *Sampler) pread(fd int) ([]byte, error) {
 	for {
-		n, err := unix.Pread(fd, s.buf, 0)
+		n, err := Pread(fd, s.buf, 0)
 		switch {
-		case err == unix.EINTR:
 		case err != nil:
 			return nil, err
 		case n == len(s.buf) && n < maxFile:

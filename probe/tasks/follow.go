@@ -1,3 +1,5 @@
+//go:build linux
+
 package tasks
 
 import (
@@ -63,9 +65,9 @@ func (s *Sampler) countThreads(p *process) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = unix.Fstat(fd, &s.st)
+	links, err := s.countLinks(fd)
 	s.release(fd, kept)
-	links := int(s.st.Nlink) - 2
+	links -= 2
 	switch {
 	case err != nil:
 		return 0, err
@@ -147,7 +149,7 @@ func (s *Sampler) isThere(t *thread) bool {
 	}
 	var st Stat
 	_, err = st.parse(data)
-	return err != nil || st.Start == t.Start
+	return err != nil || t.Start < 0 || st.Start == t.Start
 }
 
 // begin takes up a thread.
@@ -159,22 +161,25 @@ func (s *Sampler) begin(p *process, tid int, born bool) (*thread, error) {
 		t.SchedStat, t.migrations = SchedStat{-1, -1, -1}, -1
 		t.User, t.System, t.MinorFaults, t.MajorFaults = -1, -1, -1, -1
 	}
-	t.CPU = -1
+	t.CPU, t.Start = -1, -1
 	account, err := s.readSchedStat(t)
-	var st Stat
-	var name []byte
-	if err == nil {
-		st, name, err = s.readStat(t)
+	if err == nil && s.isSpared(t) {
+		s.run(t, account)
+	} else if err == nil {
+		var st Stat
+		var name []byte
+		if st, name, err = s.readStat(t); err == nil {
+			s.account(t, account, st, name)
+		}
 	}
 	if err != nil {
 		s.closeThread(t)
 		return nil, err
 	}
-	s.account(t, account, st, name)
 	t.ran, p.ran = true, true // so that the rest is read soon
 	p.threads[tid] = t
 	p.alive++
-	if st.State.over() {
+	if t.State.over() {
 		s.readStatus(t) // as at every end
 		s.end(t)
 	} else {

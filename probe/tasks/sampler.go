@@ -1,3 +1,5 @@
+//go:build linux
+
 package tasks
 
 import (
@@ -22,6 +24,11 @@ type Options struct {
 	// EveryState reads the state of every thread at every sample, and not only
 	// of those that ran since the last.
 	EveryState bool
+	// OnDemand leaves it to the user of the Sampler to have stat and status
+	// read, thread by thread: see [Sampler.ReadStat]. Stat is still read where
+	// the watch itself needs it: of the first thread of a process whenever it
+	// ran, and where no descriptor can be kept.
+	OnDemand bool
 }
 
 // Counters are what a thread used; -1 is unknown.
@@ -33,7 +40,8 @@ type Counters struct {
 }
 
 // Watched is one thread under watch. It holds what the thread was when it was
-// last read, and what it did while it was watched.
+// last read, and what it did while it was watched. Where its stat was never read,
+// its State is 0 and its Start -1.
 type Watched struct {
 	Thread
 	First, Last time.Time // samples that saw it alive
@@ -79,8 +87,9 @@ const (
 )
 
 // Sampler follows the threads of a changing set of processes. Each sample
-// reads schedstat of every thread through a descriptor that stays open, and
-// stat of those that ran since. Once a second, more rarely where they are very
+// reads schedstat of every thread through a descriptor that stays open, unless
+// the clock of a process with many says that none ran, and stat of those that
+// ran since. Once a second, more rarely where they are very
 // many, it reads status and sched of those that ran. New threads show in the
 // link count of the directory task, and that there may be some in the last
 // field of /proc/loadavg.
@@ -95,6 +104,7 @@ type Sampler struct {
 	files
 	options Options
 	counts  bool // the kernel fills in schedstat
+	clocks  bool // the numbers of processes are those of this process's clocks, too
 	sched   bool // the kernel has the file sched, with migrations
 
 	now     time.Time // of the sample under way
@@ -110,12 +120,13 @@ type Sampler struct {
 	ended []Watched
 	past  []WatchedProcess
 
-	loadavg  descriptor
-	newest   int64 // the process or thread that the machine made last
-	deaths   bool  // in the sample under way
-	entries  []entry
-	listing  uint // the latest
-	children search
+	loadavg    descriptor
+	newest     int64 // the process or thread that the machine made last
+	deaths     bool  // in the sample under way
+	everything bool  // is to be read in it
+	entries    []entry
+	listing    uint // the latest
+	children   search
 }
 
 // thread is a thread under watch.
@@ -128,6 +139,8 @@ type thread struct {
 	migrations      int64  // the kernel's latest count
 	cpus            []byte // the text of Allowed
 	listing         uint   // the latest that had it
+	ranAt, readAt   time.Time
+	statAt          time.Time
 }
 
 // process is a process under watch.
@@ -139,12 +152,14 @@ type process struct {
 	renewed bool            // a thread's number was found to be another's
 	ran     bool            // since Used was read
 	used    time.Duration   // the kernel's latest sum
+	clock   time.Duration   // of its CPU time, as the sample under way began
+	still   bool            // it did not go on since the sample before
 }
 
 // NewSampler makes a Sampler that watches nothing yet.
 func NewSampler(p Proc, o Options) *Sampler {
 	return &Sampler{
-		files: newFiles(p), options: o, counts: p.counts(), sched: true,
+		files: newFiles(p), options: o, counts: p.counts(), clocks: p.ours(), sched: true,
 		byPID: map[int]*process{}, children: search{seen: map[int]sighting{}},
 	}
 }
@@ -177,8 +192,10 @@ func (s *Sampler) Follow(pid int, now time.Time) error {
 		clear(s.children.seen) // whose parents were of no interest until now
 		s.findChildren(s.options.FromBirth)
 	}
-	for _, t := range s.live[before:] {
-		s.readStatus(t)
+	if !s.options.OnDemand {
+		for _, t := range s.live[before:] {
+			s.readStatus(t)
+		}
 	}
 	return nil
 }
@@ -204,7 +221,10 @@ func (s *Sampler) spend(began time.Time) { s.cost += time.Since(began) }
 func (s *Sampler) sample(now time.Time, everything bool) {
 	began := time.Now()
 	elapsed := now.Sub(s.now)
-	s.now, s.deaths = now, false
+	s.now, s.deaths, s.everything = now, false, everything
+	for _, p := range s.procs {
+		s.readClock(p)
+	}
 	s.live = keep(s.live, s.update)
 
 	slow := everything || now.Sub(s.checked) >= slowInterval
@@ -230,7 +250,9 @@ func (s *Sampler) sample(now time.Time, everything bool) {
 			}
 		}
 	}
-	s.readStatuses(elapsed/statusShare, everything)
+	if !s.options.OnDemand {
+		s.readStatuses(elapsed/statusShare, everything)
+	}
 }
 
 // keep drops from all what lives on no more, in place.
@@ -250,19 +272,27 @@ func (s *Sampler) update(t *thread) bool {
 	if t.Ended { // with its process
 		return false
 	}
+	if t.process.still || s.rests(t) {
+		t.Last, t.process.Last = s.now, s.now
+		return true
+	}
 	account, err := s.readSchedStat(t)
 	if err != nil {
 		return s.survives(t, err)
 	}
 	if account == t.SchedStat && s.counts && !s.options.EveryState {
-		t.Last, t.process.Last = s.now, s.now
+		t.Last, t.process.Last, t.readAt = s.now, s.now, s.now
+		return true
+	}
+	if s.isSpared(t) {
+		s.run(t, account)
 		return true
 	}
 	st, name, err := s.readStat(t)
 	if err != nil {
 		return s.survives(t, err)
 	}
-	if st.Start != t.Start {
+	if t.Start >= 0 && st.Start != t.Start {
 		s.end(t)
 		delete(t.process.threads, t.TID)
 		t.process.renewed = true
@@ -315,19 +345,13 @@ func (s *Sampler) account(t *thread, a SchedStat, st Stat, name []byte) {
 	if a == (SchedStat{}) && (!s.counts || st.User+st.System > 0) {
 		a = st.coarse()
 	}
-	if t.OnCPU >= 0 && (a.OnCPU != t.OnCPU || a.Timeslices >= 0 && a.Timeslices != t.Timeslices) {
-		t.ran, t.process.ran = true, true
-		if st.CPU >= 0 && !t.RanOn.Contains(st.CPU) {
-			t.RanOn = t.RanOn.Union(cpuset.Of(st.CPU))
-		}
+	if s.run(t, a) && st.CPU >= 0 && !t.RanOn.Contains(st.CPU) {
+		t.RanOn = t.RanOn.Union(cpuset.Of(st.CPU))
 	}
 	if t.CPU >= 0 && st.CPU >= 0 && t.CPU != st.CPU {
 		t.Moves++
 	}
 	used := &t.Used
-	grow(&used.OnCPU, t.OnCPU, a.OnCPU)
-	grow(&used.RunDelay, t.RunDelay, a.RunDelay)
-	grow(&used.Timeslices, t.Timeslices, a.Timeslices)
 	grow(&used.User, t.User, st.User)
 	grow(&used.System, t.System, st.System)
 	grow(&used.MinorFaults, t.MinorFaults, st.MinorFaults)
@@ -335,8 +359,25 @@ func (s *Sampler) account(t *thread, a SchedStat, st Stat, name []byte) {
 	if st.Name = t.Name; string(name) != t.Name {
 		st.Name = string(name)
 	}
-	t.SchedStat, t.Stat, t.Last = a, st, s.now
+	t.Stat, t.statAt = st, s.now
+}
+
+// run adds the scheduler's part of it, and reports whether the thread ran.
+func (s *Sampler) run(t *thread, a SchedStat) bool {
+	ran := t.OnCPU >= 0 && (a.OnCPU != t.OnCPU || a.Timeslices >= 0 && a.Timeslices != t.Timeslices)
+	if ran {
+		t.ran, t.process.ran = true, true
+	}
+	used := &t.Used
+	grow(&used.OnCPU, t.OnCPU, a.OnCPU)
+	grow(&used.RunDelay, t.RunDelay, a.RunDelay)
+	grow(&used.Timeslices, t.Timeslices, a.Timeslices)
+	if ran || t.OnCPU < 0 {
+		t.ranAt = s.now
+	}
+	t.SchedStat, t.Last, t.readAt = a, s.now, s.now
 	t.process.Last = s.now
+	return ran
 }
 
 // grow adds what a counter grew by; -1 is unknown, and what was unknown is
@@ -405,7 +446,7 @@ func (s *Sampler) readStatus(t *thread) {
 	grow(&t.Used.Voluntary, was.Voluntary, is.Voluntary)
 	grow(&t.Used.Involuntary, was.Involuntary, is.Involuntary)
 	t.Status, t.StatusAt, t.ran = is, s.now, false
-	if s.sched {
+	if s.sched && !s.options.OnDemand {
 		s.readMigrations(t)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package tasks_test
 
 import (
@@ -563,6 +565,82 @@ func TestEveryState(t *testing.T) {
 			t.Errorf("EveryState %v: the state is seen: %v", every, got)
 		}
 	}
+}
+
+// What is read on demand alone is not read before.
+func TestOnDemand(t *testing.T) {
+	h := newHelper(t)
+	tid := h.thread(t, "busy")
+	s := follow(t, h.pid, tasks.Options{OnDemand: true})
+	if w := one(t, s, tid, ""); w.State != 0 || w.Start != -1 || w.Name != "" || !w.StatusAt.IsZero() || w.OnCPU < 0 {
+		t.Errorf("%+v", w)
+	}
+	if first := one(t, s, h.pid, ""); first.State == 0 || first.Start <= 0 {
+		t.Errorf("the first thread's is read: %+v", first)
+	}
+	h.do(t, "burn busy 20")
+	var w *tasks.Watched
+	await(t, "the work shows, and it sleeps", func() bool {
+		s.Sample(time.Now())
+		for w = range s.Live() {
+			if w.TID == tid {
+				break
+			}
+		}
+		return w.Used.OnCPU >= 20*time.Millisecond && s.ReadStat(w) && w.State == tasks.Sleeping
+	})
+	if !s.ReadStatus(w) || w.Name != "busy" || w.Start <= 0 || !w.Allowed.Equal(allowed(t)) || w.Used.Voluntary != 0 || w.StatusAt.IsZero() {
+		t.Errorf("%+v", *w)
+	}
+	h.do(t, "burn busy 1")
+	await(t, "its wait is counted", func() bool {
+		s.Sample(time.Now())
+		return s.ReadStatus(w) && w.Used.Voluntary >= 1
+	})
+	h.do(t, "end busy")
+	await(t, "its end shows", func() bool {
+		s.Finish(time.Now())
+		return one(t, s, tid, "").Ended
+	})
+	if s.ReadStat(w) || s.ReadStatus(w) {
+		t.Error("an ended thread was read")
+	}
+}
+
+// While none of many threads runs, they are not read one by one.
+func TestStillProcess(t *testing.T) {
+	reads := func() int {
+		n, err := strconv.Atoi(readLine(t, "/proc/self/io", "syscr:"))
+		if err != nil {
+			t.Skip("the kernel does not count reads:", err)
+		}
+		return n
+	}
+	if _, err := os.Stat("/proc/self/io"); err != nil {
+		t.Skip(err)
+	}
+	h := newHelper(t)
+	const n = 60
+	for i := range n {
+		h.thread(t, fmt.Sprint("hand", i))
+	}
+	s := follow(t, h.pid, tasks.Options{})
+	now := time.Now()
+	sample := func() int {
+		now = now.Add(100 * time.Millisecond)
+		before := reads()
+		s.Sample(now)
+		return reads() - before
+	}
+	if sample() < n {
+		t.Error("not all were read the first time")
+	}
+	await(t, "a sample reads few of them", func() bool { return sample() < n/2 })
+	h.do(t, "burn hand7 5")
+	await(t, "the work of one shows", func() bool {
+		sample()
+		return one(t, s, 0, "hand7").Used.OnCPU >= 5*time.Millisecond
+	})
 }
 
 // A sample of threads that are known makes no garbage, whatever it reads.

@@ -24,6 +24,11 @@ type Topology struct {
 	Allowed  cpuset.Set  `json:"allowed" yaml:"allowed"` // affinity ∩ cpuset ∩ online
 	Isolated *cpuset.Set `json:"isolated,omitempty" yaml:"isolated,omitempty"`
 	NohzFull *cpuset.Set `json:"nohz_full,omitempty" yaml:"nohz_full,omitempty"`
+	// NoTopology are online CPUs whose topology folder is missing, and NoFolder
+	// CPUs that have no folder at all: a dump was trimmed, or CPUs came and went
+	// while it was taken. nil where there are none.
+	NoTopology *cpuset.Set `json:"no_topology,omitempty" yaml:"no_topology,omitempty"`
+	NoFolder   *cpuset.Set `json:"no_folder,omitempty" yaml:"no_folder,omitempty"`
 
 	Drawers   []Group   `json:"drawers,omitempty" yaml:"drawers,omitempty"` // s390x
 	Books     []Group   `json:"books,omitempty" yaml:"books,omitempty"`     // s390x
@@ -85,6 +90,10 @@ type Core struct {
 	NUMANode *int       `json:"numa_node,omitempty" yaml:"numa_node,omitempty"`
 	Kind     string     `json:"kind,omitempty" yaml:"kind,omitempty"`
 	CPUs     cpuset.Set `json:"cpus" yaml:"cpus"` // the SMT siblings that are online
+	// IDs are the core_id of each CPU, in their order, where siblings have
+	// different ones: the compute units of AMD's family 15h, two integer cores
+	// that share a front end and which the kernel schedules as siblings.
+	IDs []int `json:"ids,omitempty" yaml:"ids,omitempty,flow"`
 }
 
 // NUMA is a node of memory and the CPUs next to it, if any.
@@ -96,6 +105,11 @@ type NUMA struct {
 	// Distances are the ACPI SLIT values to each node in the order of their
 	// ids, 10 being local; nil where they are not known.
 	Distances []int `json:"distances,omitempty" yaml:"distances,omitempty,flow"`
+	// Near are the CPUs that reach the memory of a node without CPUs fastest; nil
+	// where nobody says, or all do alike.
+	Near *cpuset.Set `json:"near_cpus,omitempty" yaml:"near_cpus,omitempty"`
+	// GPU is the PCI address of the GPU whose memory the node is.
+	GPU string `json:"gpu,omitempty" yaml:"gpu,omitempty"`
 }
 
 // CacheType is what a cache holds.
@@ -114,7 +128,10 @@ type Cache struct {
 	Size  *int64    `json:"size_bytes,omitempty" yaml:"size_bytes,omitempty"`
 	Line  *int      `json:"line_bytes,omitempty" yaml:"line_bytes,omitempty"`
 	// Ways is the associativity; 0 is fully associative.
-	Ways   *int       `json:"ways,omitempty" yaml:"ways,omitempty"`
+	Ways *int `json:"ways,omitempty" yaml:"ways,omitempty"`
+	// Sets is how many lines each way has, where that does not follow from size,
+	// line and ways, as in a cache of slices that is described by one of them.
+	Sets   *int       `json:"sets,omitempty" yaml:"sets,omitempty"`
 	CPUs   cpuset.Set `json:"cpus" yaml:"cpus"`
 	Source string     `json:"source" yaml:"source"` // sysfs, cpuid, synthetic …
 }

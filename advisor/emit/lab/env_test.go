@@ -36,6 +36,16 @@ func seats(t *testing.T, runtime ...string) string {
 	return program
 }
 
+// llvm is LLVM's OpenMP runtime.
+func llvm(t *testing.T) string {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/llvm-*/lib/libomp.so.5")
+	if found == nil {
+		t.Skip("no libomp.so.5: run advisor/emit/lab/setup")
+	}
+	return found[0]
+}
+
 // The environment of every plan is read by sh without a word.
 func TestEnvIsRead(t *testing.T) {
 	need(t, "dash", "bash")
@@ -68,11 +78,7 @@ func TestEnvSeatsOpenMP(t *testing.T) {
 			if name == "GCC" {
 				program = seats(t)
 			} else {
-				found, _ := filepath.Glob("/usr/lib/llvm-*/lib/libomp.so.5")
-				if found == nil {
-					t.Skip("no libomp.so.5: run advisor/emit/lab/setup")
-				}
-				program = seats(t, found[0])
+				program = seats(t, llvm(t))
 			}
 			run := func(file string) string {
 				out, err := command(t, dir, sourced(file, program)...).CombinedOutput()

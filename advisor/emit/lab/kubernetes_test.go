@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"berth/probe"
 )
 
@@ -18,6 +20,7 @@ type report struct {
 	Exclusive                                             bool
 	CPU, Memory                                           string
 	Env                                                   map[string]string
+	Nodes                                                 []string
 	CPUPolicy, TopologyPolicy, MemoryPolicy, ReservedCPUs string
 }
 
@@ -77,6 +80,34 @@ func TestKubernetesDecodes(t *testing.T) {
 	}
 	if kubelets == 0 {
 		t.Error("no plan needs a kubelet")
+	}
+}
+
+// A fleet's documents name each node once, in one of them.
+func TestKubernetesFleetDecodes(t *testing.T) {
+	read := kubernetes(t)
+	all, err := txtar.ParseFile(filepath.Join("..", "testdata", "golden", "fleet-kubernetes.txtar"))
+	if err != nil || len(all.Files) == 0 {
+		t.Fatalf("%d fleets: %v", len(all.Files), err)
+	}
+	for _, f := range all.Files {
+		names, nodes := map[string]bool{}, 0
+		for _, text := range strings.Split(string(f.Data), "---\n")[1:] {
+			r := read(text)[0]
+			if r.Error != "" || r.CPU == "" || len(r.Nodes) == 0 || names[r.Name] {
+				t.Errorf("%s: %+v", f.Name, r)
+			}
+			names[r.Name] = true
+			for _, node := range r.Nodes {
+				if nodes++; names["node "+node] {
+					t.Errorf("%s: %s is there twice", f.Name, node)
+				}
+				names["node "+node] = true
+			}
+		}
+		if nodes < 2 {
+			t.Errorf("%s: %d nodes", f.Name, nodes)
+		}
 	}
 }
 

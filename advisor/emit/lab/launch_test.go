@@ -22,7 +22,7 @@ const seat = `awk -v worker="$BERTH_WORKER" '
 func TestLaunchersAreRead(t *testing.T) {
 	need(t, "dash", "bash")
 	dir := t.TempDir()
-	for _, target := range []string{"taskset", "numactl"} {
+	for _, target := range []string{"taskset", "numactl", "hwloc-bind", "likwid-pin", "docker", "podman", "srun", "mpirun", "dask", "make", "ninja", "parallel", "irq", "cpuset", "kernel", "blas"} {
 		for _, f := range golden(t, target) {
 			file := write(t, dir, f.Name, string(f.Data))
 			for _, sh := range []string{"dash", "bash"} {
@@ -44,7 +44,7 @@ func TestLaunchersSeat(t *testing.T) {
 	processes := planFor(t, pair, "model: processes\nwork: {kind: float}\n")
 	threads := planFor(t, pair, "runtime: go\n")
 	free := planFor(t, pair, "model: processes\nwork: {kind: float}\n", func(m *probe.Machine) { m.Host.Hypervisor = "kvm" })
-	for target, memory := range map[string]string{"taskset": "default", "numactl": "bind:0"} {
+	for target, memory := range map[string]string{"taskset": "default", "numactl": "bind:0", "hwloc-bind": "bind:0"} {
 		t.Run(target, func(t *testing.T) {
 			need(t, target)
 			run := func(file string) string { return output(t, command(t, dir, "dash", "-eu", file, "dash", "-c", seat)) }
@@ -53,7 +53,7 @@ func TestLaunchersSeat(t *testing.T) {
 			same(t, "threads", run(write(t, dir, "threads", emitted(t, target, threads))), "worker 0 cpus 0-1 memory "+memory)
 			may := statusOf(t, "self", "Cpus_allowed_list")
 			same(t, "not pinned", run(write(t, dir, "free", emitted(t, target, free))), "worker 0 cpus "+may+" memory default", "worker 1 cpus "+may+" memory default")
-			wrong := write(t, dir, "wrong", replaced(t, text, `(-c |bind=)1 `, "${1}4095 "))
+			wrong := write(t, dir, "wrong", replaced(t, text, `(-c |bind=|pu:)1 `, "${1}4095 "))
 			if exitCode(t, command(t, dir, "dash", wrong, "true")) == 0 {
 				t.Error("a CPU that there is not is taken without a word")
 			}
@@ -66,7 +66,7 @@ func TestLaunchersSeatOpenMP(t *testing.T) {
 	twoCPUs(t)
 	program := seats(t)
 	dir := t.TempDir()
-	for _, target := range []string{"taskset", "numactl"} {
+	for _, target := range []string{"taskset", "numactl", "hwloc-bind"} {
 		need(t, target)
 		// By cores, and by CPUs as if both were of one core.
 		for name, plan := range map[string]string{"cores": "numa:1 core:2 pu:1", "threads": "core:1 pu:2"} {
@@ -77,6 +77,25 @@ func TestLaunchersSeatOpenMP(t *testing.T) {
 			same(t, target+" by "+name, output(t, command(t, dir, "dash", write(t, dir, target, text), program)),
 				"thread 0 of 2 place 0 cpus 0", "thread 1 of 2 place 1 cpus 1")
 		}
+	}
+}
+
+// likwid-pin itself seats threads, in the order in which they are made.
+func TestLikwidSeats(t *testing.T) {
+	twoCPUs(t)
+	program := seats(t)
+	need(t, "likwid-pin")
+	dir := t.TempDir()
+	run := func(text string) string {
+		return output(t, command(t, dir, "dash", write(t, dir, "plan", text), program))
+	}
+	threads := emitted(t, "likwid-pin", planFor(t, pair, "runtime: openmp\nwork: {kind: float}\n"))
+	same(t, "threads", run(threads), "thread 0 of 2 place -1 cpus 0", "thread 1 of 2 place -1 cpus 1")
+	same(t, "the other way round", run(replaced(t, threads, "-c 0,1", "-c 1,0")), "thread 0 of 2 place -1 cpus 1", "thread 1 of 2 place -1 cpus 0")
+	processes := emitted(t, "likwid-pin", planFor(t, pair, "model: processes\nwork: {kind: float}\n"))
+	same(t, "processes", run(processes), "thread 0 of 1 place -1 cpus 0", "thread 0 of 1 place -1 cpus 1")
+	if exitCode(t, command(t, dir, "dash", write(t, dir, "wrong", replaced(t, threads, "-c 0,1", "-c 4095")), "true")) == 0 {
+		t.Error("a CPU that there is not is taken")
 	}
 }
 

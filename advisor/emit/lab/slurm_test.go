@@ -237,6 +237,18 @@ func TestSlurm(t *testing.T) {
 		srun := c.command(t, append([]string{"srun", "--nodelist=n1", "--ntasks=2", "--cpu-bind=none"}, sourced(file, program)...)...)
 		same(t, "srun and the environment", output(t, srun), "thread 0 of 1 place 0 cpus 0", "thread 0 of 1 place 0 cpus 1")
 	})
+	t.Run("srun", func(t *testing.T) {
+		run := func(text string) *exec.Cmd {
+			file := write(t, t.TempDir(), "plan", text)
+			return c.command(t, append([]string{"salloc", "--quiet", "--nodes=1", "--nodelist=n1", "--exclusive", "dash", file}, worker...)...)
+		}
+		text := emitted(t, "srun", processes)
+		same(t, "a step", output(t, run(text)), both...)
+		same(t, "the other way round", output(t, run(replaced(t, text, "map_cpu:0,1", "map_cpu:1,0"))), "worker 0 cpus 1 memory bind:0", "worker 1 cpus 0 memory bind:0")
+		if exitCode(t, run(replaced(t, text, "--ntasks=2", "--ntasks=x"))) == 0 {
+			t.Error("a number that is none is taken")
+		}
+	})
 	t.Run("fails", func(t *testing.T) {
 		text := emitted(t, "slurm", processes)
 		swapped, err := c.batch(t, replaced(t, text, "map_cpu:0,1", "map_cpu:1,0"), worker...)

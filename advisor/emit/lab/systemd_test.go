@@ -19,7 +19,7 @@ func unit(t *testing.T, dropIn string) (dir, file string) {
 	t.Helper()
 	dir = t.TempDir()
 	file = write(t, dir, "berth-lab.service", "[Service]\nExecStart=/bin/true\n")
-	write(t, dir, "berth-lab.service.d/berth.conf", dropIn)
+	write(t, dir, "berth-lab.service.d/50-berth.conf", dropIn)
 	return dir, file
 }
 
@@ -44,15 +44,20 @@ func TestSystemdVerifies(t *testing.T) {
 	}
 }
 
-// manager is what systemd has read of the service: a manager that starts
-// nothing, as a user who could not, prints all that it knows.
 func manager(t *testing.T, dropIn string) string {
+	t.Helper()
+	dir, _ := unit(t, dropIn)
+	return managerOf(t, dir)
+}
+
+// managerOf is what systemd has read of the service in a folder: a manager that
+// starts nothing, as a user who could not, prints all that it knows.
+func managerOf(t *testing.T, dir string) string {
 	t.Helper()
 	const systemd = "/lib/systemd/systemd"
 	if _, err := os.Stat(systemd); err != nil {
 		t.Skipf("%v: run advisor/emit/lab/setup", err)
 	}
-	dir, _ := unit(t, dropIn)
 	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package kernel
 
 // Cycles makes n additions that each wait for the one before. An addition takes

@@ -1,3 +1,5 @@
+//go:build linux
+
 #include "textflag.h"
 
 // Of registers: some CPUs fold additions of a constant into their renaming,

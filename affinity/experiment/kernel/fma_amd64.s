@@ -1,3 +1,5 @@
+//go:build linux
+
 #include "textflag.h"
 
 // x = x·factor + addend in each lane of twelve registers.

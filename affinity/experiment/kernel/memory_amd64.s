@@ -1,3 +1,5 @@
+//go:build linux
+
 #include "textflag.h"
 
 // Loops over memory take two to eight lines a round, as many as the CPU still

@@ -1,14 +1,5 @@
-// Package python makes Python interpreters do work, to see what their global
-// interpreter lock (GIL) lets threads, processes and tasks have of a machine.
-//
-//   - [Find] and [Open] look for interpreters;
-//   - [Start] runs our own Python program in one, which does nothing until asked;
-//   - [Session.Trial] measures once how much of a [Work] some workers do; to
-//     repeat, to compare and to judge is the caller's;
-//   - the other methods of [Session] look at one claim each.
-//
-// The Python program uses the standard library only. It is passed through a
-// pipe, so that nothing is written to a disk.
+//go:build linux
+
 package python
 
 import (
@@ -175,7 +166,7 @@ func Find(ctx context.Context) []Interpreter {
 	return found
 }
 
-var pythonName = regexp.MustCompile(`^python(?:3(?:\.(\d+)(t?))?)?$`)
+var pythonName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^python(?:3(?:\.(\d+)(t?))?)?$`) })
 
 // candidates are the programs in some folders that are called like a Python, in
 // the order of preference. Two that are links to the same file are both kept:
@@ -195,7 +186,7 @@ func candidates(folders []string) []string {
 		seen[real] = true
 		entries, _ := os.ReadDir(folder) // one that cannot be read has nothing to offer
 		for _, e := range entries {
-			m := pythonName.FindStringSubmatch(e.Name())
+			m := pythonName().FindStringSubmatch(e.Name())
 			if m == nil {
 				continue
 			}

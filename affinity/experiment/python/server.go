@@ -1,11 +1,16 @@
+//go:build linux
+
 package python
 
 import (
 	"crypto/rand"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // server answers each byte that it is sent by one, after a while, and greets
@@ -44,7 +49,7 @@ func (s *server) accept() {
 			continue
 		}
 		s.mu.Lock()
-		if s.conns == nil {
+		if s.conns == nil || !ours(conn) {
 			conn.Close()
 		} else {
 			s.conns[conn] = true
@@ -52,6 +57,24 @@ func (s *server) accept() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// ours reports whether this user is at the other end: the socket's name is for
+// anybody to read in /proc/net/unix.
+func ours(conn net.Conn) bool {
+	c, ok := conn.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	if control := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); control != nil {
+		return false
+	}
+	return err == nil && int(peer.Uid) == os.Geteuid()
 }
 
 func (s *server) answer(conn net.Conn) {

@@ -3,9 +3,11 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the loops below end too
 BERTH = sys.argv[1]
 QUIET, NOISY = int(os.environ.get("QUIET", "5")), int(os.environ.get("NOISY", "20"))
 TIME = os.environ.get("TIME", "10s")
@@ -88,7 +90,7 @@ for i in range(NOISY):
     wrong = [k for k, v in answers(kind, report).items()
              if not any(k in q and agree(q[k], v) for q in quiet[kind]) and any(k in q for q in quiet[kind])]
     if wrong:
-        print(f"beside two busy loops {kind} said measured, and was wrong of {', '.join(wrong)}")
+        print(f"beside two busy loops {kind} was wrong of {', '.join(wrong)}")
     else:
         good += 1
 print(f"beside two busy loops: {good} of {NOISY} runs were right; {inconclusive} of them said inconclusive")

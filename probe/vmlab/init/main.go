@@ -1,42 +1,61 @@
+//go:build linux
+
 // Command init is the first process of a lab machine: it mounts what berth
 // reads, takes the steps listed in /steps, prints their output between markers
 // and switches the machine off.
 //
-// A step is a line of words: write FILE TEXT | mkdir DIR | give FILE USER | facts |
-// show NAME FILE | run NAME [in DIR] [apart] [as USER] [on LIST] PROGRAM ARGUMENTS,
-// where "give" gives a file to a user, by number, "in" starts the program in a
-// control group, "apart" in a cgroup namespace of its own and "on" bound to CPUs.
+// A step is a line of words:
+//
+//	write FILE TEXT | mkdir DIR | give FILE USER | mount TYPE POINT [OPTIONS] | unmount POINT
+//	facts | show NAME FILE | send NAME FILE | pause TIME
+//	run NAME [in DIR] [apart] [as USER] [on LIST] PROGRAM ARGUMENTS
+//	start NAME … | end NAME | stop NAME
+//	flap FILE TIME
+//
+// "give" gives a file to a user, by number. "run" waits for the program: "in"
+// starts it in a control group, "apart" in a cgroup namespace of its own and "on"
+// bound to CPUs. "start" does the same and goes on; "end" waits for the program,
+// and "stop" ends it first. "send" prints a file in base64. "flap" writes 0 and 1
+// to a file in turn, for that long, beside the steps that follow.
+//
+// Started as "init busy TIME", it computes for that long.
 package main
 
 import (
-	"bytes"
+	"encoding/base64"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"berth/probe/cpuset"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
-	for _, m := range [...][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"cgroup2", "/sys/fs/cgroup"}} {
+	if len(os.Args) == 3 && os.Args[1] == "busy" {
+		if err := busy(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "init busy:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	for _, m := range [...][2]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"cgroup2", "/sys/fs/cgroup"}, {"tmpfs", "/tmp"}} {
 		_ = os.MkdirAll(m[1], 0o755)
 		if err := unix.Mount(m[0], m[1], m[0], 0, ""); err != nil && m[0] != "devtmpfs" {
 			fmt.Println("lab: mount", m[1], err)
 		}
 	}
+	_ = os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 	steps, err := os.ReadFile("/steps")
 	if err != nil {
 		fmt.Println("lab:", err)
 	}
+	fmt.Println("\nlab: up") // what the firmware left on the line
+	l := &lab{running: map[string]*program{}}
 	for line := range strings.Lines(string(steps)) {
-		if err := step(strings.Fields(line)); err != nil {
+		if err := l.step(strings.Fields(line)); err != nil {
 			fmt.Printf("lab: %s: %v\n", strings.TrimSpace(line), err)
 		}
 	}
@@ -45,95 +64,114 @@ func main() {
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
-func step(words []string) error {
-	switch {
-	case len(words) == 0:
+func busy(length string) error {
+	d, err := time.ParseDuration(length)
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+	}
+	return nil
+}
+
+// lab is what the steps have under way.
+type lab struct {
+	running map[string]*program
+}
+
+func (l *lab) step(words []string) error {
+	if len(words) == 0 {
 		return nil
-	case words[0] == "write" && len(words) > 2:
-		return os.WriteFile(words[1], []byte(strings.Join(words[2:], " ")), 0o644)
-	case words[0] == "mkdir" && len(words) == 2:
-		return os.MkdirAll(words[1], 0o755)
-	case words[0] == "give" && len(words) == 3:
-		user, err := strconv.Atoi(words[2])
+	}
+	name, args := words[0], words[1:]
+	switch {
+	case name == "write" && len(args) > 1:
+		return os.WriteFile(args[0], []byte(strings.Join(args[1:], " ")), 0o644)
+	case name == "mkdir" && len(args) == 1:
+		return os.MkdirAll(args[0], 0o755)
+	case name == "give" && len(args) == 2:
+		user, err := strconv.Atoi(args[1])
 		if err != nil {
 			return err
 		}
-		return os.Chown(words[1], user, user)
-	case words[0] == "facts":
+		return os.Chown(args[0], user, user)
+	case name == "mount" && len(args) >= 2:
+		if err := os.MkdirAll(args[1], 0o755); err != nil {
+			return err
+		}
+		return unix.Mount(args[0], args[1], args[0], 0, strings.Join(args[2:], ","))
+	case name == "unmount" && len(args) == 1:
+		return unix.Unmount(args[0], 0)
+	case name == "facts" && len(args) == 0:
 		return facts()
-	case words[0] == "show" && len(words) == 3:
-		text, err := os.ReadFile(words[2])
-		fmt.Printf("\nlab: begin %s\n%s\nlab: end %[1]s\n", words[1], text)
+	case name == "show" && len(args) == 2:
+		text, err := os.ReadFile(args[1])
+		tell(args[0], string(text))
 		return err
-	case words[0] == "run" && len(words) > 2:
-		return start(words[1], words[2:])
+	case name == "send" && len(args) == 2:
+		data, err := os.ReadFile(args[1])
+		tell(args[0], base64.StdEncoding.EncodeToString(data))
+		return err
+	case name == "pause" && len(args) == 1:
+		d, err := time.ParseDuration(args[0])
+		time.Sleep(d)
+		return err
+	case name == "flap" && len(args) == 2:
+		d, err := time.ParseDuration(args[1])
+		if err == nil {
+			go flap(args[0], d)
+		}
+		return err
+	case name == "run" && len(args) > 1:
+		p, err := start(args[1:])
+		if err != nil {
+			return err
+		}
+		return p.end(args[0])
+	case name == "start" && len(args) > 1:
+		p, err := start(args[1:])
+		if err == nil {
+			l.running[args[0]] = p
+		}
+		return err
+	case (name == "end" || name == "stop") && len(args) == 1 && l.running[args[0]] != nil:
+		p := l.running[args[0]]
+		if name == "stop" {
+			_ = p.Process.Kill()
+			_ = p.end(args[0])
+			return nil
+		}
+		return p.end(args[0])
 	}
 	return fmt.Errorf("no such step")
 }
 
-func start(name string, words []string) error {
-	attr := &syscall.SysProcAttr{}
-	var bound *cpuset.Set
-	for len(words) > 1 {
-		switch words[0] {
-		case "in":
-			dir, err := os.Open(words[1])
-			if err != nil {
-				return err
+// tell prints a step's output between its markers.
+func tell(name, text string) { fmt.Printf("\nlab: begin %s\n%s\nlab: end %[1]s\n", name, text) }
+
+// flap ends with 1.
+func flap(file string, d time.Duration) {
+	failed := 0
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for _, state := range []string{"0", "1"} {
+			if os.WriteFile(file, []byte(state), 0o644) != nil {
+				failed++
 			}
-			defer dir.Close()
-			attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
-			words = words[2:]
-			continue
-		case "apart":
-			attr.Unshareflags = unix.CLONE_NEWCGROUP
-			words = words[1:]
-			continue
-		case "as":
-			user, err := strconv.ParseUint(words[1], 10, 32)
-			if err != nil {
-				return err
-			}
-			attr.Credential = &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}
-			words = words[2:]
-			continue
-		case "on":
-			set, err := cpuset.Parse(words[1])
-			if err != nil {
-				return err
-			}
-			bound = &set
-			words = words[2:]
-			continue
+			time.Sleep(20 * time.Millisecond)
 		}
-		break
 	}
-	var out bytes.Buffer
-	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, attr
-	if bound != nil {
-		// The child inherits the mask of the thread that starts it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		old := unix.NewCPUSet(cpuset.Limit)
-		if err := unix.SchedGetaffinityDynamic(0, old); err != nil {
-			return err
-		}
-		if err := unix.SchedSetaffinityDynamic(0, bound.Unix()); err != nil {
-			return err
-		}
-		defer func() { _ = unix.SchedSetaffinityDynamic(0, old) }()
-	}
-	err := cmd.Run()
-	fmt.Printf("\nlab: begin %s\n%s\nlab: end %s\n", name, out.String(), name)
-	return err
+	fmt.Printf("lab: flap %s: ended, %d writes failed\n", file, failed)
 }
 
 // facts prints what the kernel's files say, for a reader that is not berth's.
 func facts() error {
 	fmt.Println("\nlab: begin facts")
-	for _, pattern := range [...]string{"online", "offline", "present", "isolated", "nohz_full", "cpu[0-9]*/topology/*_list", "cpu[0-9]*/topology/*_id",
-		"cpu[0-9]*/cache/index*/shared_cpu_list", "cpu[0-9]*/cache/index*/level", "cpu[0-9]*/cache/index*/type", "../node/node*/cpulist", "../node/node*/distance"} {
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		fmt.Printf("release=%s\n", strings.TrimSpace(string(text)))
+	}
+	for _, pattern := range [...]string{"online", "offline", "present", "isolated", "nohz_full", "smt/control", "cpu[0-9]*/cpu_capacity",
+		"cpu[0-9]*/topology/*_list", "cpu[0-9]*/topology/*_id", "cpu[0-9]*/cache/index*/shared_cpu_list", "cpu[0-9]*/cache/index*/level",
+		"cpu[0-9]*/cache/index*/type", "../node/node*/cpulist", "../node/node*/distance"} {
 		names, err := filepath.Glob("/sys/devices/system/cpu/" + pattern)
 		if err != nil {
 			return err

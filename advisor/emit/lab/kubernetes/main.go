@@ -14,6 +14,7 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	kubelet "k8s.io/kubelet/config/v1beta1"
 	strict "sigs.k8s.io/json"
@@ -31,6 +32,7 @@ type Report struct {
 	CPU       resource.Quantity
 	Memory    resource.Quantity
 	Env       map[string]string
+	Nodes     []string // by their label kubernetes.io/hostname; empty: any
 	// Of a kubelet's configuration:
 	CPUPolicy, TopologyPolicy, MemoryPolicy, ReservedCPUs string
 }
@@ -70,7 +72,13 @@ func read(document []byte) (Report, error) {
 		if err := decode(document, &d); err != nil {
 			return Report{}, err
 		}
-		return deployment(&d)
+		return workload(d.Name, d.Spec.Selector, &d.Spec.Template)
+	case "apps/v1 DaemonSet":
+		var d apps.DaemonSet
+		if err := decode(document, &d); err != nil {
+			return Report{}, err
+		}
+		return workload(d.Name, d.Spec.Selector, &d.Spec.Template)
 	case "kubelet.config.k8s.io/v1beta1 KubeletConfiguration":
 		var c kubelet.KubeletConfiguration
 		if err := decode(document, &c); err != nil {
@@ -91,20 +99,21 @@ func decode(document []byte, into any) error {
 	return errors.Join(append(problems, err)...)
 }
 
-func deployment(d *apps.Deployment) (Report, error) {
-	pod := &d.Spec.Template.Spec
-	if len(pod.Containers) != 1 || d.Spec.Selector == nil {
-		return Report{}, fmt.Errorf("%d containers, selector %v", len(pod.Containers), d.Spec.Selector)
+// workload is what makes pods: its name, how it knows them, and what they are.
+func workload(name string, selector *meta.LabelSelector, template *core.PodTemplateSpec) (Report, error) {
+	pod := &template.Spec
+	if len(pod.Containers) != 1 || selector == nil {
+		return Report{}, fmt.Errorf("%d containers, selector %v", len(pod.Containers), selector)
 	}
 	c := &pod.Containers[0]
-	problems := append(validation.IsDNS1123Subdomain(d.Name), validation.IsDNS1123Label(c.Name)...)
-	for key, value := range d.Spec.Selector.MatchLabels {
+	problems := append(validation.IsDNS1123Subdomain(name), validation.IsDNS1123Label(c.Name)...)
+	for key, value := range selector.MatchLabels {
 		problems = append(append(problems, validation.IsQualifiedName(key)...), validation.IsValidLabelValue(value)...)
-		if d.Spec.Template.Labels[key] != value {
+		if template.Labels[key] != value {
 			problems = append(problems, "the selector does not select the pod")
 		}
 	}
-	out := Report{Name: d.Name, CPU: c.Resources.Limits[core.ResourceCPU], Memory: c.Resources.Limits[core.ResourceMemory], Env: map[string]string{}}
+	out := Report{Name: name, CPU: c.Resources.Limits[core.ResourceCPU], Memory: c.Resources.Limits[core.ResourceMemory], Env: map[string]string{}}
 	for _, v := range c.Env {
 		problems = append(problems, validation.IsEnvVarName(v.Name)...)
 		if _, twice := out.Env[v.Name]; twice {
@@ -115,6 +124,15 @@ func deployment(d *apps.Deployment) (Report, error) {
 	for name, quantity := range c.Resources.Requests {
 		if limit := c.Resources.Limits[name]; quantity.Sign() <= 0 || quantity.Cmp(limit) > 0 {
 			problems = append(problems, fmt.Sprintf("%s: request %s, limit %s", name, quantity.String(), limit.String()))
+		}
+	}
+	if pod.Affinity != nil {
+		for _, term := range pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+			for _, m := range term.MatchExpressions {
+				if m.Key == core.LabelHostname && m.Operator == core.NodeSelectorOpIn {
+					out.Nodes = append(out.Nodes, m.Values...)
+				}
+			}
 		}
 	}
 	out.QoS = qos(&c.Resources)

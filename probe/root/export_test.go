@@ -1,0 +1,3 @@
+package root
+
+var OpenSlowly = openSlowly

@@ -1,0 +1,1 @@
+UPDATE hot SET v = v + 1 WHERE id = 1;

@@ -1,0 +1,5 @@
+//go:build linux
+
+package wait
+
+var particular = i386
