@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,11 +63,15 @@ func parse(t *testing.T, list string) cpuset.Set {
 	return set
 }
 
-// statusOf reads a field of /proc/PID/status, or of a thread's by PID/task/TID.
+// statusOf reads a field of /proc/PID/status, or of a thread's by PID/task/TID;
+// threads of the programs under test come and go, and one that went is "gone".
 func statusOf(t *testing.T, task, field string) string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/" + task + "/status")
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH):
+		return "gone"
+	case err != nil:
 		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(text), "\n"+field+":")
