@@ -340,19 +340,11 @@ func (b *bench) quota(outer bool) (inner, limited string) {
 	if root == "" {
 		b.Skip("there is no CPU controller of control groups")
 	}
-	left, _ := filepath.Glob(root + "/berth-lab-*")
-	for _, group := range left { // by a test that was killed: a group in use stays
-		_ = syscall.Rmdir(group + "/inner")
-		_ = syscall.Rmdir(group)
-	}
-	group := fmt.Sprintf("%s/berth-lab-%d", root, os.Getpid())
-	inner = filepath.Join(group, "inner")
-	if err := os.Mkdir(group, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) {
+	group, err := b.group(root)
+	if err != nil {
 		b.Skipf("no control group can be made here: %v", err)
-	} else if err != nil {
-		b.Fatal(err)
 	}
-	b.remove(group)
+	inner = filepath.Join(group, "inner")
 	if v2 {
 		if err := os.WriteFile(group+"/cgroup.subtree_control", []byte("+cpu"), 0); err != nil {
 			b.Skipf("no CPU controller in %s: %v", group, err)
@@ -369,6 +361,60 @@ func (b *bench) quota(outer bool) (inner, limited string) {
 		b.check(os.WriteFile(limited+"/cpu.cfs_quota_us", []byte("50000"), 0))
 	}
 	return inner, limited
+}
+
+// group makes a control group that goes with the test, in the root of its
+// controller. Where none can be made, the error says why.
+func (b *bench) group(root string) (string, error) {
+	left, _ := filepath.Glob(root + "/berth-lab-*")
+	for _, group := range left { // by a test that was killed: a group in use stays
+		_ = syscall.Rmdir(group + "/inner")
+		_ = syscall.Rmdir(group)
+	}
+	group := fmt.Sprintf("%s/berth-lab-%d", root, os.Getpid())
+	if err := os.Mkdir(group, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return "", err
+	} else if err != nil {
+		b.Fatal(err)
+	}
+	b.remove(group)
+	return group, nil
+}
+
+// slowDisk is a control group in which the disk below b.dir does 400 requests
+// a second, as many a spinning disk or rented volume does. Where there is none
+// it is "", and the disk is as fast as it is.
+func (b *bench) slowDisk() string {
+	b.Helper()
+	var dir syscall.Stat_t
+	b.check(syscall.Stat(b.dir, &dir))
+	device, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dir.Dev), unix.Minor(dir.Dev)))
+	if err != nil {
+		b.Logf("the disk is not slowed: %v", err) // a tmpfs, say
+		return ""
+	}
+	if _, err := os.Stat(device + "/partition"); err == nil {
+		device = filepath.Dir(device) // limits are of whole disks
+	}
+	number, err := os.ReadFile(device + "/dev")
+	b.check(err)
+	limit := map[string]string{"io.max": "riops=400 wiops=400"}
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(root + "/blkio/blkio.throttle.read_iops_device"); err == nil {
+		root += "/blkio"
+		limit = map[string]string{"blkio.throttle.read_iops_device": "400", "blkio.throttle.write_iops_device": "400"}
+	}
+	group, err := b.group(root)
+	for file, value := range limit {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(group, file), []byte(strings.TrimSpace(string(number))+" "+value), 0)
+		}
+	}
+	if err != nil {
+		b.Logf("the disk is not slowed: %v", err)
+		return ""
+	}
+	return group
 }
 
 // remove deletes a control group once its processes are gone.

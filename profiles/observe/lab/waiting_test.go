@@ -66,23 +66,24 @@ func blocking() []subject {
 				return at(p.pid())
 			}},
 		{name: "sqlite", class: profiles.IOBoundBlocking, needs: []string{"python3"},
-			about: "SQLite writes each transaction through to the disk (synchronous=FULL)",
+			about: "SQLite writes each transaction through to a slow disk (synchronous=FULL)",
 			start: func(b *bench) *target {
-				return claims(b.start(command{args: b.python("commits.py", b.dir), cpus: b.near}), 0.6, 1)
+				return claims(b.start(command{args: b.python("commits.py", b.dir), cpus: b.near, group: b.slowDisk()}), 0.6, 1)
 			}},
 		{name: "dd-dsync", class: profiles.IOBoundBlocking, needs: []string{"dd"},
-			about: "dd oflag=dsync writes 4 KiB after the other through to the disk",
+			about: "dd oflag=dsync writes 4 KiB after the other through to a slow disk",
 			start: func(b *bench) *target {
-				return at(b.run(b.near, "dd", "if=/dev/zero", "of="+filepath.Join(b.dir, "file"), "bs=4k", "oflag=dsync", "count=1000000", "status=none"))
+				return at(b.start(command{args: []string{"dd", "if=/dev/zero", "of=" + filepath.Join(b.dir, "file"), "bs=4k", "oflag=dsync", "count=1000000", "status=none"},
+					cpus: b.near, group: b.slowDisk()}).pid())
 			}},
 		{name: "fio-randread", class: profiles.IOBoundBlocking, needs: []string{"fio"}, children: true,
-			about: "fio reads 4 KiB at random places past the page cache (psync, direct)",
+			about: "fio reads 4 KiB at random places of a slow disk past the page cache (psync, direct)",
 			start: func(b *bench) *target {
-				t := at(b.run(b.near, "fio", "--name=lab", "--filename="+filepath.Join(b.dir, "file"), "--size=256m", "--rw=randread", "--bs=4k",
-					"--direct=1", "--ioengine=psync", "--time_based", "--runtime=600", "--output="+filepath.Join(b.dir, "fio")))
+				t := at(b.start(command{args: []string{"fio", "--name=lab", "--filename=" + filepath.Join(b.dir, "file"), "--size=64m", "--rw=randread", "--bs=4k",
+					"--direct=1", "--ioengine=psync", "--time_based", "--runtime=600", "--output=" + filepath.Join(b.dir, "fio")}, cpus: b.near, group: b.slowDisk()}).pid())
 				b.until("fio lays out no file", func() bool {
 					s, err := os.Stat(filepath.Join(b.dir, "file"))
-					return err == nil && s.Size() == 256<<20
+					return err == nil && s.Size() == 64<<20
 				})
 				t.settle = 4 * time.Second
 				return t
