@@ -12,15 +12,18 @@ import (
 
 // readHost fills what surrounds the processor.
 func readHost(r root.Reader, live bool, info procfs.CPUInfo, chain []cgroup.Link) Host {
-	h := Host{OS: "linux", Kernel: procfs.Release(r)}
+	h := Host{OS: "linux"}
 	if n, ok := procfs.MemTotal(r); ok {
 		h.MemoryBytes = &n
 	}
 	if live {
 		h.Hostname, _ = os.Hostname()
-		h.Arch = machineName()
-	} else if h.Arch, _ = r.Text("/proc/sys/kernel/arch"); h.Arch == "" { // since Linux 6.1
-		h.Arch = info.Arch
+		h.Kernel, h.Arch = procfs.Release(r), machineName()
+	} else {
+		h.Hostname, h.Kernel, h.Arch = procfs.Uname(r)
+		if h.ArchGuessed = h.Arch == ""; h.ArchGuessed {
+			h.Arch = info.Arch
+		}
 	}
 	h.Hypervisor = hypervisorByFiles(r, info)
 	h.Container = container(r, live, chain)

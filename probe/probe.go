@@ -141,6 +141,7 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 		return err
 	}
 	m.merge(&f, source, &lists[2])
+	m.sharedNodes(reader(2))
 	for i := range lists {
 		found.Append(lists[i].All()...)
 	}
@@ -306,6 +307,24 @@ func (m *Machine) judge(f *files, found *finding.List) {
 	if t.SMT != nil && (t.SMT.Control == "off" || t.SMT.Control == "forceoff") {
 		found.Add("smt-off", finding.Info, []string{"/sys/devices/system/cpu/smt/control: " + t.SMT.Control},
 			"SMT is switched off: each core offers one CPU although it may have more.")
+	}
+}
+
+// sharedNodes reports NUMA nodes that have CPUs in common, as no kernel has them
+// unless it makes nodes up.
+func (m *Machine) sharedNodes(r root.Reader) {
+	var seen cpuset.Set
+	for _, n := range m.Topology.NUMANodes {
+		if !n.CPUs.Overlaps(seen) {
+			seen = seen.Union(n.CPUs)
+			continue
+		}
+		if m.Host.FakeNodes = procfs.FakeNodes(r); m.Host.FakeNodes {
+			return
+		}
+		r.Found.Add(finding.Contradiction, finding.Warning,
+			[]string{fmt.Sprintf("/sys/devices/system/node/node%d/cpulist: %s; nodes before it: %s", n.ID, n.CPUs, seen)},
+			"NUMA nodes have CPUs in common, although the kernel was not started with numa=fake.")
 	}
 }
 

@@ -154,6 +154,9 @@ func TestBadDumps(t *testing.T) {
 		{"an unreadable meminfo", map[string]string{"proc/meminfo": "-> meminfo"}, "0-7", finding.Unreadable},
 		{"nodes that do not add up", map[string]string{
 			"sys/devices/system/node/node0/cpulist": "0-7\n", "sys/devices/system/node/node0/meminfo": "Node 0 MemTotal: 10 kB\n"}, "0-7", finding.Contradiction},
+		{"nodes that share CPUs", map[string]string{
+			"sys/devices/system/node/node0/cpulist": "0-7\n", "sys/devices/system/node/node1/cpulist": "4-7\n"}, "0-7", finding.Contradiction},
+		{"a mask unlike its list", map[string]string{"sys/devices/system/cpu/cpu0/topology/package_cpus": "f\n"}, "0-7", finding.Contradiction},
 		{"a virtual machine", map[string]string{"proc/cpuinfo": "processor: 0\nvendor_id: GenuineIntel\nflags: lm hypervisor\n"}, "0-7", "vcpu-unverified"},
 		{"SMT off", map[string]string{"sys/devices/system/cpu/smt/control": "off\n"}, "0-7", "smt-off"},
 		{"isolated CPUs allowed", map[string]string{"sys/devices/system/cpu/isolated": "2-3\n"}, "0-7", "isolated-allowed"},

@@ -44,7 +44,7 @@ func (m *Machine) fromHwloc(source Source) {
 	var found finding.List
 	found.Append(source.odd...)
 	m.Topology, m.CPU = h.Topology, h.CPU
-	m.Host = Host{Hostname: h.Hostname, OS: h.OS, Kernel: h.Kernel, Arch: h.Arch, MemoryBytes: h.MemoryBytes}
+	m.Host = Host{Hostname: h.Hostname, OS: h.OS, Kernel: h.Kernel, Arch: h.Arch, MemoryBytes: h.MemoryBytes, ArchGuessed: h.ArchGuessed}
 	for _, d := range h.Devices {
 		m.Devices = append(m.Devices, Device(d))
 	}
@@ -142,6 +142,7 @@ func (m *Machine) Hwloc() *hwloc.Machine {
 	h := &hwloc.Machine{
 		Topology: m.Topology, CPU: m.CPU,
 		Hostname: m.Host.Hostname, OS: m.Host.OS, Kernel: m.Host.Kernel, Arch: m.Host.Arch, MemoryBytes: m.Host.MemoryBytes,
+		ArchGuessed: m.Host.ArchGuessed, FakeNodes: m.Host.FakeNodes,
 	}
 	h.Topology.Allowed = m.Topology.Online
 	if m.Limits.CPUSet != nil {

@@ -135,7 +135,7 @@ func (o *inspectOptions) run(cmd *cobra.Command) error {
 func writeHwloc(cmd *cobra.Command, out io.Writer, m *probe.Machine) error {
 	left, err := hwloc.Write(out, m.Hwloc())
 	if len(left) > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "berth: left out, as no tree holds it or hwloc hides it: %s\n", shorten(strings.Join(left, "; "), "; ", 300))
+		fmt.Fprintf(cmd.ErrOrStderr(), "berth: left out, as no tree holds it or hwloc does not show it: %s\n", shorten(strings.Join(left, "; "), "; ", 300))
 	}
 	return err
 }

@@ -29,7 +29,10 @@ type Machine struct {
 	OS           string // in lower case
 	Kernel       string // release, as uname -r
 	Arch         string // as uname -m
-	Cgroup       string // the control group of the process that looked
+	// ArchGuessed says that nobody kept what uname said; FakeNodes, that the kernel
+	// made NUMA nodes up (numa=fake). Of both hwloc makes what it shows.
+	ArchGuessed, FakeNodes bool
+	Cgroup                 string // the control group of the process that looked
 	// MemoryBytes is the memory of all nodes; nil where that of one is not known.
 	MemoryBytes *int64
 	Kinds       []Kind // as read, the order of the file: slowest first where hwloc knew
@@ -90,10 +93,12 @@ const (
 	infoCapacity = "LinuxCapacity"
 	infoMaxMHz   = "FrequencyMaxMHz"
 	infoPCI      = "PCIBusID"
-	infoOnline   = "BerthOnline"  // the CPUs, where hwloc does not show all that are online
-	infoOffline  = "BerthOffline" // the same of those offline
-	infoCore     = "BerthCore"    // the CPUs of the core that this one is a part of to the kernel
-	infoWays     = "BerthWays"    // the ways that the kernel gives, where hwloc reckons others
+	infoGuess    = "BerthArchitecture" // where uname said none
+	infoOnline   = "BerthOnline"       // the CPUs, where hwloc does not show all that are online
+	infoOffline  = "BerthOffline"      // the same of those offline
+	infoCore     = "BerthCore"         // the CPUs of the core that this one is a part of to the kernel
+	infoCores    = "BerthCoreIDs"      // the kernel's number of each CPU of a compute unit that is not split
+	infoWays     = "BerthWays"         // the ways that the kernel gives, where hwloc reckons others
 	infoKind     = "BerthKind"
 	infoDesign   = "BerthCoreModel"
 	infoSource   = "BerthKindSource"

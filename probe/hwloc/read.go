@@ -161,7 +161,7 @@ func (r *reader) place(o *object) error {
 			return nil
 		}
 		if !cpus.IsEmpty() {
-			t.Cores = append(t.Cores, topology.Core{ID: o.id, CPUs: cpus})
+			t.Cores = append(t.Cores, topology.Core{ID: o.id, CPUs: cpus, IDs: unit(o.infos[infoCores], cpus)})
 		}
 		return err
 	case "Group":
@@ -173,6 +173,23 @@ func (r *reader) place(o *object) error {
 		return r.cache(o)
 	}
 	return nil
+}
+
+// unit reads the kernel's number of each CPU of a compute unit; nil where there is
+// not one for each.
+func unit(text string, cpus cpuset.Set) []int {
+	var ids []int
+	for field := range strings.FieldsSeq(text) {
+		id, err := strconv.Atoi(field)
+		if err != nil || id < 0 {
+			return nil
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) != cpus.Len() {
+		return nil
+	}
+	return ids
 }
 
 // sibling joins a core of one CPU to the unit that it is a part of, if berth wrote
@@ -436,6 +453,9 @@ func (r *reader) host() {
 	m := r.machine
 	info := r.objects[0].infos
 	m.Hostname, m.Kernel, m.Arch, m.Cgroup = info[infoHost], info[infoKernel], info[infoArch], info[infoCgroup]
+	if guess := info[infoGuess]; m.Arch == "" && guess != "" {
+		m.Arch, m.ArchGuessed = guess, true
+	}
 	m.OS = strings.ToLower(info[infoOS])
 	i := slices.IndexFunc(r.objects, func(o object) bool { return (o.typ == "Package" || o.typ == "Socket") && o.infos[infoBrand] != "" })
 	if i >= 0 {

@@ -61,6 +61,43 @@ func TestReading(t *testing.T) {
 				}
 			},
 			has: []string{`type="Core" os_index="3" cpuset="0x00000080"`, `<info name="BerthCore" value="6-7"/>`}},
+		{name: "compute units, where uname is not known", shape: "package:2 core:2 pu:2",
+			change: func(m *Machine) {
+				m.Arch, m.ArchGuessed = "x86_64", true
+				for i := range m.Topology.Cores {
+					core := &m.Topology.Cores[i]
+					id := 2 * i % 4
+					core.ID, core.IDs = &id, []int{id, id + 1}
+				}
+			},
+			has:    []string{`type="Core" os_index="2" cpuset="0x000000c0"`, `<info name="BerthCoreIDs" value="2 3"/>`, `<info name="BerthArchitecture" value="x86_64"/>`},
+			hasNot: `"Architecture"`},
+		{name: "books, where uname is not known", shape: "core:4 pu:1",
+			change: func(m *Machine) {
+				m.ArchGuessed = true
+				m.Topology.Books = []topology.Group{{CPUs: *set("0-1")}, {CPUs: *set("2-3")}}
+			},
+			hasNot: "Group", lost: true,
+			left: "book or drawer 0-1, as uname of the machine is not kept; book or drawer 2-3, as uname of the machine is not kept"},
+		{name: "nodes that share CPUs", shape: "numa:2(memory=1GiB) core:2 pu:1",
+			change: func(m *Machine) { m.Topology.NUMANodes[1].CPUs = *set("1-3") },
+			has:    []string{`type="NUMANode" os_index="0"`}, hasNot: `type="NUMANode" os_index="1"`,
+			left: "NUMANode 1, which shares CPUs with one before it", lost: true},
+		{name: "nodes that the kernel made up", shape: "numa:2(memory=1GiB) core:2 pu:1",
+			change: func(m *Machine) {
+				m.FakeNodes = true
+				m.Topology.NUMANodes[1].CPUs = *set("0-1")
+			},
+			has: []string{`type="NUMANode" os_index="0" cpuset="0x00000003"`, `type="NUMANode" os_index="1" cpuset="0x00000003"`}, lost: true},
+		{name: "masks that were changed", shape: "package:3 l3:1(size=1MiB) core:2 pu:1",
+			change: func(m *Machine) {
+				top := &m.Topology
+				top.Packages[0].Mask, top.Packages[1].Mask, top.Packages[2].Mask = set("0"), set("2-5"), set("0-5")
+				top.Caches[2].Mask = set("3-4")
+			},
+			has:    []string{`type="Package" os_index="0" cpuset="0x00000001"`, `type="Package" os_index="1" cpuset="0x0000003c"`},
+			hasNot: `type="Package" os_index="2"`, lost: true,
+			left: "package 4-5, whose mask says 0-5; level 3 unified cache 4-5, whose mask says 3-4"},
 		{name: "ways of a slice", shape: "l3:1(size=32MiB) core:2 pu:1",
 			change: func(m *Machine) {
 				line, ways, sets := 128, 15, 2048

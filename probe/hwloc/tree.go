@@ -37,9 +37,10 @@ const (
 
 // tree makes the objects and nests them. left says which do not fit: those that
 // share some CPUs with another and hold others besides.
-func tree(t *topology.Topology) (root *node, left []string) {
+func tree(m *Machine) (root *node, left []string) {
+	t := &m.Topology
 	root = &node{typ: "Machine", cpus: t.Online}
-	objects := flat(t)
+	objects := flat(t, !m.ArchGuessed)
 	slices.SortStableFunc(objects, func(a, b *node) int {
 		return cmp.Or(b.cpus.Len()-a.cpus.Len(), a.rank-b.rank, int(a.cpus.First()-b.cpus.First()))
 	})
@@ -72,8 +73,9 @@ func tree(t *topology.Topology) (root *node, left []string) {
 	return root, left
 }
 
-// flat lists the objects that have CPUs, NUMA nodes apart.
-func flat(t *topology.Topology) []*node {
+// flat lists the objects that have CPUs, NUMA nodes apart. The CPUs of a compute
+// unit are cores to hwloc where it knows the architecture to be x86: split says so.
+func flat(t *topology.Topology, split bool) []*node {
 	var out []*node
 	add := func(typ string, rank int, id *int, cpus cpuset.Set, attrs ...string) *node {
 		n := &node{typ: typ, rank: rank, cpus: cpus.Intersect(t.Online), attrs: attrs}
@@ -118,11 +120,14 @@ func flat(t *topology.Topology) []*node {
 		add(typ, rank, nil, c.CPUs, attrs...).infos = known(infoWays, other)
 	}
 	for _, c := range t.Cores {
-		if len(c.IDs) != c.CPUs.Len() {
-			add("Core", rankCore, c.ID, c.CPUs)
+		if unit := len(c.IDs) == c.CPUs.Len(); !unit || !split {
+			core := add("Core", rankCore, c.ID, c.CPUs)
+			if unit {
+				core.infos = known(infoCores, strings.Trim(fmt.Sprint(c.IDs), "[]"))
+			}
 			continue
 		}
-		for i, cpu := range slices.Collect(c.CPUs.All()) { // a compute unit, whose CPUs are cores to hwloc
+		for i, cpu := range slices.Collect(c.CPUs.All()) {
 			add("Core", rankCore, &c.IDs[i], cpuset.Of(cpu)).infos = known(infoCore, c.CPUs.String())
 		}
 	}
@@ -161,9 +166,8 @@ func count(n *int) string {
 
 // attach hangs the NUMA nodes on their objects and fills the sets of nodes.
 // hwloc wants one node at least: a machine of which none is known gets one with
-// all CPUs, as hwloc gives it. left names the nodes that hwloc hides: the memory
-// of GPUs on POWER, lest others allocate there.
-func attach(root *node, m *Machine) (left []string) {
+// all CPUs, as hwloc gives it.
+func attach(root *node, m *Machine) {
 	nodes := m.Topology.NUMANodes
 	if len(nodes) == 0 {
 		nodes = []topology.NUMA{{ID: 0, CPUs: m.Topology.Online, MemoryBytes: m.MemoryBytes}}
@@ -177,10 +181,6 @@ func attach(root *node, m *Machine) (left []string) {
 	// hwloc lists nodes without CPUs last.
 	empty := func(n topology.NUMA) bool { return n.CPUs.IsEmpty() }
 	for _, n := range append(slices.DeleteFunc(slices.Clone(nodes), empty), slices.DeleteFunc(slices.Clone(nodes), func(n topology.NUMA) bool { return !empty(n) })...) {
-		if n.GPU != "" && strings.HasPrefix(m.Arch, "ppc") {
-			left = append(left, fmt.Sprintf("NUMANode %d, the memory of GPU %s", n.ID, n.GPU))
-			continue
-		}
 		cpus := locality(&n).Intersect(m.Topology.Online)
 		memory := &node{typ: "NUMANode", cpus: cpus, nodes: cpuset.Of(cpuset.CPU(n.ID)), attrs: []string{"os_index", strconv.Itoa(n.ID)}}
 		if n.MemoryBytes != nil {
@@ -205,7 +205,6 @@ func attach(root *node, m *Machine) (left []string) {
 		}
 	}
 	inherit(root, cpuset.Set{})
-	return left
 }
 
 // locality are the CPUs of a node, or those nearest to it.

@@ -16,13 +16,14 @@ import (
 // Write writes a machine as XML of version 2.0, as lstopo would show it. What is
 // not known is left out, but for the attributes of caches, where hwloc writes 0.
 // It returns the objects that are left out: those that no tree can hold, as
-// caches that reach over a part of two packages, and the memory of GPUs where
-// hwloc hides it.
+// caches that reach over a part of two packages, and those that hwloc does not
+// show, as the memory of GPUs on POWER.
 func Write(to io.Writer, m *Machine) (left []string, err error) {
 	all := &m.Topology
-	m = shown(m)
-	root, left := tree(&m.Topology)
-	left = append(left, attach(root, m)...)
+	m, left = look(m)
+	root, odd := tree(m)
+	left = append(left, odd...)
+	attach(root, m)
 	w := &writer{Writer: bufio.NewWriter(to), complete: all.Online.Union(all.Offline)}
 	if all.NoFolder != nil {
 		w.complete = w.complete.Minus(*all.NoFolder)
@@ -39,7 +40,7 @@ func Write(to io.Writer, m *Machine) (left []string, err error) {
 	w.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n<topology version=\"2.0\">\n")
 	root.attrs = append([]string{"os_index", "0"}, root.attrs...)
 	w.object(root, 1, m)
-	w.distances(m.Topology.NUMANodes, root.nodes)
+	w.distances(all.NUMANodes, root.nodes)
 	w.kinds(m.Topology.CoreKinds)
 	w.WriteString("</topology>\n")
 	return left, w.Flush()
@@ -49,19 +50,6 @@ type writer struct {
 	*bufio.Writer
 	complete cpuset.Set // the CPUs that hwloc knows of, shown or not
 	objects  int        // so far; gp_index numbers them from 1
-}
-
-// shown is the machine without the CPUs of which the kernel has no topology: to
-// hwloc those are in the complete set alone, since their place is not known.
-func shown(m *Machine) *Machine {
-	without := m.Topology.NoTopology
-	if without == nil || m.Topology.Online.SubsetOf(*without) {
-		return m
-	}
-	less := *m
-	t := &less.Topology
-	t.Online, t.Allowed = t.Online.Minus(*without), t.Allowed.Minus(*without)
-	return &less
 }
 
 // cpuInfos keeps which CPUs are online and offline, where hwloc's sets do not.
@@ -81,7 +69,11 @@ func machineInfos(m *Machine) []string {
 	if os == "linux" {
 		os = "Linux"
 	}
-	return known("Backend", "berth", infoCgroup, m.Cgroup, infoOS, os, infoKernel, m.Kernel, infoHost, m.Hostname, infoArch, m.Arch)
+	arch := infoArch
+	if m.ArchGuessed {
+		arch = infoGuess
+	}
+	return known("Backend", "berth", infoCgroup, m.Cgroup, infoOS, os, infoKernel, m.Kernel, infoHost, m.Hostname, arch, m.Arch)
 }
 
 func packageInfos(c *topology.Identity) []string {

@@ -52,6 +52,33 @@ func Release(r root.Reader) string {
 	return ""
 }
 
+// Uname is what uname(2) said where a tree was recorded, by what recorders keep
+// of it: hwloc-gather-topology in a file of its own, others in the kernel's files,
+// of which arch is there since Linux 6.1. What is not known is "".
+func Uname(r root.Reader) (host, release, arch string) {
+	text, _ := r.Text("/proc/hwloc-nofile-info")
+	said := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(line, ":")
+		said[name] = strings.TrimSpace(value)
+	}
+	host, release, arch = said["HostName"], said["OSRelease"], said["Architecture"]
+	if release == "" {
+		release = Release(r)
+	}
+	if arch == "" {
+		arch, _ = r.Text("/proc/sys/kernel/arch")
+	}
+	return host, release, arch
+}
+
+// FakeNodes reports whether the kernel was told to make NUMA nodes up (numa=fake,
+// Documentation/arch/x86/x86_64/boot-options.rst): those may share CPUs.
+func FakeNodes(r root.Reader) bool {
+	text, _ := r.Text("/proc/cmdline")
+	return strings.Contains(" "+text, " numa=fake=")
+}
+
 // Affinity is the set of CPUs that the process which read the files was bound
 // to, from /proc/self/status. A running program asks sched_getaffinity(2).
 func Affinity(r root.Reader) (cpuset.Set, bool) { return allowed(r, "Cpus_allowed_list:") }

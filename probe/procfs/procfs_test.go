@@ -34,6 +34,33 @@ physical id	: 1
 core id		: 4
 `
 
+func TestUname(t *testing.T) {
+	for _, c := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{map[string]string{"proc/version": "Linux version 2.6.32 (x@y)\n"}, " 2.6.32 "},
+		{map[string]string{"proc/sys/kernel/osrelease": "6.1.0\n", "proc/sys/kernel/arch": "aarch64\n"}, " 6.1.0 aarch64"},
+		{map[string]string{"proc/hwloc-nofile-info": "OSName: Linux\nOSRelease: 4.1.0-2\nOSVersion: #1 SMP (2015: x)\nHostName: a\nArchitecture: s390x\n"}, "a 4.1.0-2 s390x"},
+		{map[string]string{"proc/hwloc-nofile-info": "Architecture\n", "proc/sys/kernel/osrelease": "6.1.0\n"}, " 6.1.0 "},
+	} {
+		r, found := reader(c.files)
+		host, release, arch := procfs.Uname(r)
+		if got := host + " " + release + " " + arch; got != c.want || len(found.All()) > 0 {
+			t.Errorf("%v: %q, %v, want %q", c.files, got, found.All(), c.want)
+		}
+	}
+}
+
+func TestFakeNodes(t *testing.T) {
+	for line, want := range map[string]bool{"numa=fake=2U quiet": true, "quiet numa=fake=4G": true, "xnuma=fake=2 numa=off": false} {
+		r, _ := reader(map[string]string{"proc/cmdline": line + "\n"})
+		if got := procfs.FakeNodes(r); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
 func TestCPUInfo(t *testing.T) {
 	for _, c := range []struct {
 		name, text                  string

@@ -33,7 +33,8 @@ func Write(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	tree.completeCPUs()
-	tree.add("/proc/sys/kernel/arch", []byte(m.Host.Arch+"\n")) // kernels before 6.1 have none
+	// What uname says, where hwloc looks for it.
+	tree.add("/proc/hwloc-nofile-info", fmt.Appendf(nil, "OSName: Linux\nOSRelease: %s\nArchitecture: %s\n", m.Host.Kernel, m.Host.Arch))
 	if m.Limits.Affinity != nil {
 		tree.add("/proc/self/status", fmt.Appendf(nil, "Cpus_allowed_list:\t%s\n", *m.Limits.Affinity))
 	}

@@ -142,8 +142,11 @@ func (s *scan) cache(c cpuset.CPU, index int) *topology.Cache {
 		return nil
 	}
 	shared, ok := r.CPUs("shared_cpu_list")
-	if !ok || shared.IsEmpty() {
+	switch {
+	case !ok || shared.IsEmpty():
 		shared, ok = r.CPUMask("shared_cpu_map")
+	case shared.Len() > 2: // not those of one core, of which there are many
+		out.Mask = s.otherMask(r, "shared_cpu_list", "shared_cpu_map", shared)
 	}
 	if ok && shared.IsEmpty() { // on ia64, where the firmware does not tell
 		shared, ok = s.siblings(c, coreLevel, new(int))

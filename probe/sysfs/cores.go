@@ -2,7 +2,9 @@ package sysfs
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strings"
 
 	"berth/probe/cpuset"
 	"berth/probe/finding"
@@ -34,10 +36,12 @@ var (
 		{"topology/core_cpus", true}, {"topology/thread_siblings", true}}, "topology/core_id"}
 )
 
-// group is an object that was found: its CPUs, and its id if the kernel has one.
+// group is an object that was found: its CPUs, its id if the kernel has one, and
+// what the mask of its first CPU says if that is something else.
 type group struct {
 	cpus cpuset.Set
 	id   *int
+	mask *cpuset.Set
 }
 
 // noID reports whether the kernel says by an id that there is no such object:
@@ -85,9 +89,29 @@ func (s *scan) read(l level, optional bool) []group {
 		for m := range shared.All() {
 			covered[m] = true
 		}
-		out = append(out, group{shared, id})
+		g := group{cpus: shared, id: id}
+		if f := l.lists[answers]; l.name == packageLevel.name && !f.mask {
+			g.mask = s.otherMask(s.Reader, cpuFile(c, f.name), cpuFile(c, strings.TrimSuffix(f.name, "_list")), set)
+		}
+		out = append(out, g)
 	}
 	return out
+}
+
+// otherMask reads the mask beside a list; nil where it says the same of the CPUs
+// that are online. A kernel prints both of one mask, so one was changed since.
+func (s *scan) otherMask(r root.Reader, list, mask string, listed cpuset.Set) *cpuset.Set {
+	set, ok := r.CPUMask(mask)
+	if set = set.Intersect(s.t.Online); !ok || set.Equal(listed.Intersect(s.t.Online)) {
+		return nil
+	}
+	if again, ok := r.CPUs(list); !ok || !again.Equal(listed) {
+		return nil // a CPU went or came in between
+	}
+	r.Found.Add(finding.Contradiction, finding.Warning,
+		[]string{fmt.Sprintf("%s/%s: %s, %s: %s", r.Path(), list, listed, path.Base(mask), set)},
+		"A list of CPUs and the mask beside it differ, so the files were changed; the list is believed.")
+	return &set
 }
 
 // knows reports whether CPU c has a file about the level that does not deny it.
@@ -143,7 +167,7 @@ func (s *scan) siblings(c cpuset.CPU, l level, answers *int) (cpuset.Set, bool) 
 func (s *scan) groups() {
 	clusters := s.read(clusterLevel, true)
 	for _, p := range s.packages(clusters) {
-		s.t.Packages = append(s.t.Packages, topology.Package{ID: p.id, CPUs: p.cpus})
+		s.t.Packages = append(s.t.Packages, topology.Package{ID: p.id, CPUs: p.cpus, Mask: p.mask})
 	}
 	for _, d := range s.read(dieLevel, true) {
 		s.t.Dies = append(s.t.Dies, topology.Die{ID: d.id, CPUs: d.cpus})
@@ -186,7 +210,7 @@ func (s *scan) packages(clusters []group) []group {
 		if sets == nil {
 			continue
 		}
-		out = append(out, group{cpuset.UnionAll(sets...), g.id})
+		out = append(out, group{cpus: cpuset.UnionAll(sets...), id: g.id})
 		delete(byID, *g.id)
 	}
 	if slices.EqualFunc(out, clusters, func(p, c group) bool { return p.cpus.Equal(c.cpus) }) {

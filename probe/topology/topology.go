@@ -71,6 +71,9 @@ type Group struct {
 type Package struct {
 	ID   *int       `json:"id,omitempty" yaml:"id,omitempty"`
 	CPUs cpuset.Set `json:"cpus" yaml:"cpus"`
+	// Mask is what the kernel's mask says where its list says something else, as
+	// only files that somebody changed do: berth believes the list, hwloc the mask.
+	Mask *cpuset.Set `json:"-" yaml:"-"`
 }
 
 // Die is a piece of silicon inside a package.
@@ -134,6 +137,8 @@ type Cache struct {
 	Sets   *int       `json:"sets,omitempty" yaml:"sets,omitempty"`
 	CPUs   cpuset.Set `json:"cpus" yaml:"cpus"`
 	Source string     `json:"source" yaml:"source"` // sysfs, cpuid, synthetic …
+	// Mask is as that of a [Package].
+	Mask *cpuset.Set `json:"-" yaml:"-"`
 }
 
 // Kind is a set of cores that are alike and differ from the others.

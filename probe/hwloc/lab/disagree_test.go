@@ -9,19 +9,12 @@ const (
 	folders   = "hwloc knows only CPUs that have a folder, which a dump can lack; the kernel lists more"
 )
 
-// disagree names the dumps of which lstopo sees more or less than berth writes.
-var disagree = map[string]string{
-	"hwloc-40intel64-4n10c+pci-conflicts": corrupted,
-	"hwloc-fakeheterocpunuma":             shared,
-	"lscpu-s390-lpar":                     uname,
-	"lscpu-vmware_fpe":                    uname,
-}
-
-// told is what makes hwloc look at those parts of a dump too; nothing differs then.
-var told = map[string]struct{ env, arch string }{
-	"hwloc-fakeheterocpunuma": {env: "HWLOC_DEBUG_ALLOW_OVERLAPPING_NODE_CPUSETS=2"},
-	"lscpu-s390-lpar":         {arch: "s390x"},
-	"lscpu-vmware_fpe":        {arch: "x86_64"},
+// told is a file that makes hwloc show a part of a dump that it does not show
+// without: then berth writes it too.
+var told = map[string]struct{ file, text string }{
+	"hwloc-fakeheterocpunuma": {"proc/cmdline", "ro numa=fake=6\n"},
+	"lscpu-s390-lpar":         {"proc/hwloc-nofile-info", "Architecture: s390x\n"},
+	"lscpu-vmware_fpe":        {"proc/hwloc-nofile-info", "Architecture: x86_64\n"},
 }
 
 // unlike names the dumps of which hwloc's XML says something else than the dump.

@@ -4,6 +4,9 @@ package lab
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,9 +57,13 @@ func contending() []subject {
 			about: "eight Python threads take turns at a threading.Lock whose holder sleeps for 2 ms",
 			start: func(b *bench) *target { return claims(b.start(command{args: b.python("lock.py", "8", "2")}), 0.6, 1) }},
 		{name: "postgres-row", class: profiles.LockBound, needs: []string{"psql", "pgbench"}, children: true,
-			about: "eight clients update the same row of PostgreSQL: all but one backend wait for its lock",
+			about: "eight clients update the same row of PostgreSQL on a slow disk: all but one backend wait for its lock",
 			start: func(b *bench) *target {
+				group := b.slowDisk()
 				s := b.postgres()
+				if group != "" { // of those to come too
+					b.check(os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(s.pid())), 0))
+				}
 				s.ask("CREATE TABLE hot (id int PRIMARY KEY, v int); INSERT INTO hot VALUES (1, 0)")
 				b.start(command{args: s.to("pgbench", "-n", "-c", "8", "-j", "1", "-T", "600", "-f", b.source("hot.sql")), cpus: b.far})
 				t := at(s.pid())
