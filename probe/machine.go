@@ -40,9 +40,6 @@ type Host struct {
 	// ArchGuessed says that Arch is what /proc/cpuinfo looks like, where nobody kept
 	// what uname said.
 	ArchGuessed bool `json:"arch_guessed,omitempty" yaml:"arch_guessed,omitempty"`
-	// FakeNodes says that the NUMA nodes have CPUs in common, as the kernel was told
-	// to make them up (numa=fake).
-	FakeNodes bool `json:"fake_nodes,omitempty" yaml:"fake_nodes,omitempty"`
 }
 
 // Limits says what this process may use, and what decides it.

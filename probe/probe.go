@@ -141,7 +141,6 @@ func (m *Machine) fromFiles(ctx context.Context, source Source) error {
 		return err
 	}
 	m.merge(&f, source, &lists[2])
-	m.sharedNodes(reader(2))
 	for i := range lists {
 		found.Append(lists[i].All()...)
 	}
@@ -295,6 +294,7 @@ func (m *Machine) judge(f *files, found *finding.List) {
 		found.Add(finding.Contradiction, finding.Warning, m.allowedEvidence(),
 			"Affinity, cpuset and online CPUs have no CPU in common; a dump may have been taken piecemeal.")
 	}
+	m.judgeNodes(found)
 	m.judgeMemory(found)
 	if m.Host.Hypervisor != "" && m.Host.Hypervisor != "pr/sm" && !f.cpuid.dedicated() {
 		found.Add(VCPUUnverified, finding.Info, nil,
@@ -310,21 +310,16 @@ func (m *Machine) judge(f *files, found *finding.List) {
 	}
 }
 
-// sharedNodes reports NUMA nodes that have CPUs in common, as no kernel has them
-// unless it makes nodes up.
-func (m *Machine) sharedNodes(r root.Reader) {
+// judgeNodes reports NUMA nodes that have CPUs in common.
+func (m *Machine) judgeNodes(found *finding.List) {
 	var seen cpuset.Set
 	for _, n := range m.Topology.NUMANodes {
-		if !n.CPUs.Overlaps(seen) {
-			seen = seen.Union(n.CPUs)
-			continue
+		if n.CPUs.Overlaps(seen) {
+			found.Add(finding.Contradiction, finding.Warning,
+				[]string{fmt.Sprintf("/sys/devices/system/node/node%d/cpulist: %s; nodes before it: %s", n.ID, n.CPUs, seen)},
+				"NUMA nodes have CPUs in common, as a kernel has them only if it was started with numa=fake.")
 		}
-		if m.Host.FakeNodes = procfs.FakeNodes(r); m.Host.FakeNodes {
-			return
-		}
-		r.Found.Add(finding.Contradiction, finding.Warning,
-			[]string{fmt.Sprintf("/sys/devices/system/node/node%d/cpulist: %s; nodes before it: %s", n.ID, n.CPUs, seen)},
-			"NUMA nodes have CPUs in common, although the kernel was not started with numa=fake.")
+		seen = seen.Union(n.CPUs)
 	}
 }
 

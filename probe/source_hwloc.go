@@ -142,7 +142,7 @@ func (m *Machine) Hwloc() *hwloc.Machine {
 	h := &hwloc.Machine{
 		Topology: m.Topology, CPU: m.CPU,
 		Hostname: m.Host.Hostname, OS: m.Host.OS, Kernel: m.Host.Kernel, Arch: m.Host.Arch, MemoryBytes: m.Host.MemoryBytes,
-		ArchGuessed: m.Host.ArchGuessed, FakeNodes: m.Host.FakeNodes,
+		ArchGuessed: m.Host.ArchGuessed,
 	}
 	h.Topology.Allowed = m.Topology.Online
 	if m.Limits.CPUSet != nil {

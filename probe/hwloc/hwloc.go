@@ -29,10 +29,10 @@ type Machine struct {
 	OS           string // in lower case
 	Kernel       string // release, as uname -r
 	Arch         string // as uname -m
-	// ArchGuessed says that nobody kept what uname said; FakeNodes, that the kernel
-	// made NUMA nodes up (numa=fake). Of both hwloc makes what it shows.
-	ArchGuessed, FakeNodes bool
-	Cgroup                 string // the control group of the process that looked
+	// ArchGuessed says that nobody kept what uname said, which decides what hwloc
+	// looks for.
+	ArchGuessed bool
+	Cgroup      string // the control group of the process that looked
 	// MemoryBytes is the memory of all nodes; nil where that of one is not known.
 	MemoryBytes *int64
 	Kinds       []Kind // as read, the order of the file: slowest first where hwloc knew

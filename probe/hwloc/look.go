@@ -47,7 +47,7 @@ func look(m *Machine) (shown *Machine, left []string) {
 		case n.GPU != "" && strings.HasPrefix(m.Arch, "ppc"): // lest others allocate there
 			hide("NUMANode %d, the memory of GPU %s", n.ID, n.GPU)
 			return n, false
-		case n.CPUs.Overlaps(seen) && !m.FakeNodes:
+		case n.CPUs.Overlaps(seen):
 			hide("NUMANode %d, which shares CPUs with one before it", n.ID)
 			return n, false
 		}

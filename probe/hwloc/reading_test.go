@@ -83,12 +83,6 @@ func TestReading(t *testing.T) {
 			change: func(m *Machine) { m.Topology.NUMANodes[1].CPUs = *set("1-3") },
 			has:    []string{`type="NUMANode" os_index="0"`}, hasNot: `type="NUMANode" os_index="1"`,
 			left: "NUMANode 1, which shares CPUs with one before it", lost: true},
-		{name: "nodes that the kernel made up", shape: "numa:2(memory=1GiB) core:2 pu:1",
-			change: func(m *Machine) {
-				m.FakeNodes = true
-				m.Topology.NUMANodes[1].CPUs = *set("0-1")
-			},
-			has: []string{`type="NUMANode" os_index="0" cpuset="0x00000003"`, `type="NUMANode" os_index="1" cpuset="0x00000003"`}, lost: true},
 		{name: "masks that were changed", shape: "package:3 l3:1(size=1MiB) core:2 pu:1",
 			change: func(m *Machine) {
 				top := &m.Topology

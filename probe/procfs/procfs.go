@@ -72,13 +72,6 @@ func Uname(r root.Reader) (host, release, arch string) {
 	return host, release, arch
 }
 
-// FakeNodes reports whether the kernel was told to make NUMA nodes up (numa=fake,
-// Documentation/arch/x86/x86_64/boot-options.rst): those may share CPUs.
-func FakeNodes(r root.Reader) bool {
-	text, _ := r.Text("/proc/cmdline")
-	return strings.Contains(" "+text, " numa=fake=")
-}
-
 // Affinity is the set of CPUs that the process which read the files was bound
 // to, from /proc/self/status. A running program asks sched_getaffinity(2).
 func Affinity(r root.Reader) (cpuset.Set, bool) { return allowed(r, "Cpus_allowed_list:") }

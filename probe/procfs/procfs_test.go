@@ -52,15 +52,6 @@ func TestUname(t *testing.T) {
 	}
 }
 
-func TestFakeNodes(t *testing.T) {
-	for line, want := range map[string]bool{"numa=fake=2U quiet": true, "quiet numa=fake=4G": true, "xnuma=fake=2 numa=off": false} {
-		r, _ := reader(map[string]string{"proc/cmdline": line + "\n"})
-		if got := procfs.FakeNodes(r); got != want {
-			t.Errorf("%s: %v", line, got)
-		}
-	}
-}
-
 func TestCPUInfo(t *testing.T) {
 	for _, c := range []struct {
 		name, text                  string

@@ -16,8 +16,6 @@ func (t *recording) scrub() {
 			e.data = filterLines(e.data, keepCPUInfo)
 		case name == "/proc/meminfo":
 			e.data = filterLines(e.data, func(l string) (string, bool) { return l, strings.HasPrefix(l, "MemTotal:") })
-		case name == "/proc/cmdline": // names disks, and more
-			e.data = keepNUMA(e.data)
 		case name == "/proc/sysinfo": // s390x
 			e.data = filterLines(e.data, keepSysinfo)
 		case strings.HasPrefix(name, "/sys/devices/system/node/") && path.Base(name) == "meminfo":
@@ -33,17 +31,6 @@ func (t *recording) scrub() {
 	}
 	t.renameGroups()
 	t.renameNICs()
-}
-
-// keepNUMA keeps what a kernel was told about its NUMA nodes.
-func keepNUMA(cmdline []byte) []byte {
-	var kept []string
-	for word := range strings.FieldsSeq(string(cmdline)) {
-		if strings.HasPrefix(word, "numa=") {
-			kept = append(kept, word)
-		}
-	}
-	return []byte(strings.Join(kept, " ") + "\n")
 }
 
 // filterLines keeps and rewrites lines.

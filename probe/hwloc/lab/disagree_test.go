@@ -4,7 +4,7 @@ package lab
 
 const (
 	corrupted = "two masks were corrupted to see hwloc drop what they cross, a package and an L3; the lists beside them, the package ids and the other packages' masks name both, and so do berth and lscpu"
-	shared    = "nodes that share CPUs, made by hand: hwloc drops them unless the kernel was started with numa=fake"
+	shared    = "nodes that share CPUs, made by hand: hwloc drops those that share some with one before"
 	uname     = "hwloc looks for books on s390 and for compute units on x86 alone, by uname, which a dump does not hold"
 	folders   = "hwloc knows only CPUs that have a folder, which a dump can lack; the kernel lists more"
 )
@@ -12,9 +12,8 @@ const (
 // told is a file that makes hwloc show a part of a dump that it does not show
 // without: then berth writes it too.
 var told = map[string]struct{ file, text string }{
-	"hwloc-fakeheterocpunuma": {"proc/cmdline", "ro numa=fake=6\n"},
-	"lscpu-s390-lpar":         {"proc/hwloc-nofile-info", "Architecture: s390x\n"},
-	"lscpu-vmware_fpe":        {"proc/hwloc-nofile-info", "Architecture: x86_64\n"},
+	"lscpu-s390-lpar":  {"proc/hwloc-nofile-info", "Architecture: s390x\n"},
+	"lscpu-vmware_fpe": {"proc/hwloc-nofile-info", "Architecture: x86_64\n"},
 }
 
 // unlike names the dumps of which hwloc's XML says something else than the dump.
