@@ -1,7 +1,6 @@
 package emit
 
 import (
-	"fmt"
 	"math"
 	"strings"
 
@@ -58,24 +57,7 @@ func (nomad) Emit(p *advisor.Plan) Settings {
 // hclQuote writes a template without parts to fill in (HCL native syntax
 // specification, "Quoted Templates").
 func hclQuote(text string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i, r := range text {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case (r == '$' || r == '%') && strings.HasPrefix(text[i+1:], "{"):
-			b.WriteRune(r)
-			b.WriteRune(r)
-		case r >= ' ' && r < 0x7f:
-			b.WriteRune(r)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
+	return yamlQuote(hclParts.Replace(text)) // their escapes are the same
 }
+
+var hclParts = strings.NewReplacer("${", "$${", "%{", "%%{")

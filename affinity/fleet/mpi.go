@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -286,15 +285,8 @@ func (a *mpiAttempt) mpirun(ctx context.Context, dir, files string) error {
 		"--tag-output", "--stdin", stdin, "--mca", "orte_abort_on_non_zero_status", "0", "--preload-files", files, "sh", "-c", mpiNode, "berth-node"}
 	c := command(ctx, "mpirun", append(args, a.args...)...)
 	c.Dir = dir // files of a relative name lie in the folder of the session itself
-	if a.input != nil {
-		in, err := c.StdinPipe()
-		if err != nil {
-			return err
-		}
-		go func() {
-			_, _ = io.Copy(in, a.input.Reader()) // what mpirun does not take, it tells of itself
-			_ = in.Close()
-		}()
+	if err := a.input.into(c); err != nil {
+		return err
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {

@@ -35,6 +35,23 @@ func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return c
 }
 
+// into hands the feed to a program that is about to start; nil is none. What the
+// program does not take, it tells of itself.
+func (f *Feed) into(c *exec.Cmd) error {
+	if f == nil {
+		return nil
+	}
+	in, err := c.StdinPipe()
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(in, f.Reader())
+		_ = in.Close()
+	}()
+	return nil
+}
+
 // finish waits for a program that was started, and leaves none of its group.
 func finish(c *exec.Cmd) error {
 	err := c.Wait()

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -275,15 +274,8 @@ func (e *Slurm) words(s *slurmStep) []string {
 func (e *Slurm) run(ctx context.Context, s *slurmStep) error {
 	words := e.words(s)
 	c := command(ctx, words[0], words[1:]...)
-	if s.input != nil {
-		in, err := c.StdinPipe()
-		if err != nil {
-			return err
-		}
-		go func() {
-			_, _ = io.Copy(in, s.input.Reader()) // what srun does not take, it tells of itself
-			_ = in.Close()
-		}()
+	if err := s.input.into(c); err != nil {
+		return err
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {
