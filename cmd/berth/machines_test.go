@@ -212,7 +212,8 @@ func mainframe(t *testing.T) *probe.Machine {
 func bareNodes(t *testing.T) *probe.Machine {
 	m := described(t, "Intel(R) Xeon Phi(TM) CPU 7250", "package:1 numa:1 l2:4(size=1MiB) core:2 pu:4")
 	n := &m.Topology.NUMANodes
-	*n = append(*n, topology.NUMA{ID: 1}, topology.NUMA{ID: 4})
+	*n = append(*n, topology.NUMA{ID: 1, Near: ref(cpus("0-31"))}, topology.NUMA{ID: 4, GPU: "0000:3b:00.0"})
+	m.Limits.Mems = ref(cpus("0-1"))
 	memoryOf(m, 96*gib, 16*gib, 512*gib)
 	for i, d := range [][]int{{10, 31, 40}, {31, 10, 50}, {40, 50, 10}} {
 		(*n)[i].Distances = d

@@ -6,18 +6,26 @@ import (
 	"strconv"
 	"strings"
 
+	"berth/probe"
+	"berth/probe/cpuset"
 	"berth/probe/topology"
 )
 
+// nodeView knows what to say of a node besides its memory and distances.
+type nodeView struct {
+	across map[int]bool // nodes that lie across the objects of the tree
+	mems   *cpuset.Set  // the nodes that the cpuset leaves; nil: nobody knows
+}
+
 // numaSection prints each node's memory and distances. The CPUs of a node are
 // in the tree, but for nodes that lie across its objects.
-func numaSection(p *page, t *topology.Topology, across map[int]bool, full bool) {
-	nodes := t.NUMANodes
+func numaSection(p *page, m *probe.Machine, across map[int]bool, full bool) {
+	nodes, view := m.Topology.NUMANodes, nodeView{across, m.Limits.Mems}
 	if len(nodes) < 2 {
 		return
 	}
 	known := slices.ContainsFunc(nodes, func(n topology.NUMA) bool {
-		return n.MemoryBytes != nil || len(n.Distances) > 0 || n.CPUs.IsEmpty() || across[n.ID]
+		return n.MemoryBytes != nil || len(n.Distances) > 0 || view.extra(n) != ""
 	})
 	if !known {
 		return
@@ -26,7 +34,7 @@ func numaSection(p *page, t *topology.Topology, across map[int]bool, full bool) 
 	matrix := full || len(nodes) <= 8 && 40+5*len(nodes) <= p.width
 	if !matrix {
 		p.heading("NUMA nodes")
-		p.table(nodeGroups(nodes, across))
+		p.table(view.groups(nodes))
 		return
 	}
 	p.heading("NUMA")
@@ -48,7 +56,7 @@ func numaSection(p *page, t *topology.Topology, across map[int]bool, full bool) 
 			fmt.Fprintf(&line, "%*d", max(4, len(strconv.Itoa(nodes[min(i, len(nodes)-1)].ID))), d)
 		}
 		cells := line.String()
-		if extra := nodeExtra(n, across); extra != "" {
+		if extra := view.extra(n); extra != "" {
 			cells += "  " + extra
 		}
 		rows = append(rows, []string{fmt.Sprintf("node %d", n.ID), nodeMemory(n), cells})
@@ -56,14 +64,23 @@ func numaSection(p *page, t *topology.Topology, across map[int]bool, full bool) 
 	p.table(rows)
 }
 
-func nodeExtra(n topology.NUMA, across map[int]bool) string {
+func (v nodeView) extra(n topology.NUMA) string {
+	var parts []string
 	switch {
+	case n.CPUs.IsEmpty() && n.Near != nil:
+		parts = append(parts, "no CPUs, nearest to "+cpuWord(*n.Near))
 	case n.CPUs.IsEmpty():
-		return "no CPUs"
-	case across[n.ID]:
-		return cpuWord(n.CPUs)
+		parts = append(parts, "no CPUs")
+	case v.across[n.ID]:
+		parts = append(parts, cpuWord(n.CPUs))
 	}
-	return ""
+	if n.GPU != "" {
+		parts = append(parts, "the memory of GPU "+n.GPU)
+	}
+	if v.mems != nil && !v.mems.Contains(cpuset.CPU(n.ID)) {
+		parts = append(parts, "not for this process")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func nodeMemory(n topology.NUMA) string {
@@ -75,7 +92,7 @@ func nodeMemory(n topology.NUMA) string {
 
 // nodeGroups sums up nodes that have CPUs or none alike and see the same
 // distances.
-func nodeGroups(nodes []topology.NUMA, across map[int]bool) [][]string {
+func (v nodeView) groups(nodes []topology.NUMA) [][]string {
 	type group struct {
 		ids            []int
 		least, most    int64
@@ -83,7 +100,7 @@ func nodeGroups(nodes []topology.NUMA, across map[int]bool) [][]string {
 	}
 	var groups []*group
 	for _, n := range nodes {
-		g := &group{distance: distances(n.Distances), more: nodeExtra(n, across)}
+		g := &group{distance: distances(n.Distances), more: v.extra(n)}
 		i := slices.IndexFunc(groups, func(o *group) bool { return o.distance == g.distance && o.more == g.more })
 		if i < 0 {
 			groups = append(groups, g)

@@ -7,6 +7,7 @@ import (
 
 	"berth/probe"
 	"berth/probe/cgroup"
+	"berth/probe/cpuset"
 	"berth/probe/finding"
 	"berth/probe/topology"
 )
@@ -149,6 +150,16 @@ func mayUse(m *probe.Machine, o textOptions) string {
 	if l.QuotaCPUs != nil && *l.QuotaCPUs < float64(n) {
 		use = append(use, "the time of "+cpuTime(*l.QuotaCPUs))
 		bound = append(bound, "cpus")
+	}
+	nodes := 0
+	for _, n := range t.NUMANodes {
+		if l.Mems == nil || l.Mems.Contains(cpuset.CPU(n.ID)) {
+			nodes++
+		}
+	}
+	if nodes > 0 && nodes < len(t.NUMANodes) {
+		use = append(use, fmt.Sprintf("the memory of %d of %d nodes", nodes, len(t.NUMANodes)))
+		bound = append(bound, "mems")
 	}
 	if tightMemory(m) {
 		use = append(use, memorySize(*l.MemoryBytes)+" of memory")

@@ -44,7 +44,7 @@ func textView(w *bufio.Writer, m *probe.Machine, o textOptions) error {
 		view := treeView{screen: o.screen, machine: m, full: o.full, logical: o.logical}
 		view.print(p, t)
 	}
-	numaSection(p, &m.Topology, t.across, o.full)
+	numaSection(p, m, t.across, o.full)
 	kindSection(p, &m.Topology)
 	aside(p, &m.Topology)
 	limitSection(p, &m.Limits)
