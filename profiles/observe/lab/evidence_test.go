@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,18 +250,17 @@ func (b *bench) strace(pid int, children bool) []call {
 		}
 		calls = append(calls, c)
 	}
-	// Each call is stopped by strace too: of the time, no more than what the
-	// quickest kind takes on average.
-	stop := math.Inf(1)
+	// Each call is stopped by strace too: what the quickest kind takes on average,
+	// unless all of them wait.
+	stop := 50e-6
 	for _, c := range calls {
 		if c.count >= 100 {
 			stop = min(stop, c.seconds/float64(c.count))
 		}
 	}
 	for i := range calls {
-		if c := &calls[i]; !math.IsInf(stop, 1) {
-			c.seconds = max(0, c.seconds-stop*float64(c.count))
-		}
+		c := &calls[i]
+		c.seconds = max(0, c.seconds-stop*float64(c.count))
 	}
 	slices.SortFunc(calls, func(a, b call) int { return cmp.Compare(b.seconds, a.seconds) })
 	return calls
