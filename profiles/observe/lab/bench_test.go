@@ -381,9 +381,9 @@ func (b *bench) group(root string) (string, error) {
 	return group, nil
 }
 
-// slowDisk is a control group in which the disk below b.dir does 400 requests
-// a second, as many a spinning disk or rented volume does. Where there is none
-// it is "", and the disk is as fast as it is.
+// slowDisk is a control group in which the disk below b.dir does 1000 requests
+// a second, as a rented volume may. Where none can be made it is "", and the disk
+// is as fast as it is.
 func (b *bench) slowDisk() string {
 	b.Helper()
 	var dir syscall.Stat_t
@@ -398,11 +398,11 @@ func (b *bench) slowDisk() string {
 	}
 	number, err := os.ReadFile(device + "/dev")
 	b.check(err)
-	limit := map[string]string{"io.max": "riops=400 wiops=400"}
+	limit := map[string]string{"io.max": "riops=1000 wiops=1000"}
 	root := "/sys/fs/cgroup"
 	if _, err := os.Stat(root + "/blkio/blkio.throttle.read_iops_device"); err == nil {
 		root += "/blkio"
-		limit = map[string]string{"blkio.throttle.read_iops_device": "400", "blkio.throttle.write_iops_device": "400"}
+		limit = map[string]string{"blkio.throttle.read_iops_device": "1000", "blkio.throttle.write_iops_device": "1000"}
 	}
 	group, err := b.group(root)
 	for file, value := range limit {
