@@ -21,6 +21,14 @@ import (
 	"berth/probe"
 )
 
+// waits leaves out of -short a test that mostly waits for time limits.
+func waits(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it waits for time limits, and -short is given")
+	}
+}
+
 // TestMain lets the test's own program play those that the engines start, by
 // the name it is called by.
 func TestMain(m *testing.M) {

@@ -400,6 +400,7 @@ func TestKubernetesNamed(t *testing.T) {
 
 // Pods that never end cost the limit, and it is said what they waited for.
 func TestKubernetesHangs(t *testing.T) {
+	waits(t)
 	dir := kubeNodes(t, "n1", "hang1", "full1", "nopod1")
 	f := collect(t, &Kubernetes{Image: "some/image", Limit: 3 * time.Second})
 	for name, w := range map[string]struct {

@@ -261,6 +261,7 @@ func TestMPIOtherArchitecture(t *testing.T) {
 
 // Where mpirun starts nothing, the dead are found, and the others asked.
 func TestMPIWithoutTheDead(t *testing.T) {
+	waits(t)
 	dir := mpiNodes(t)
 	f := collect(t, &MPI{Nodes: []string{"n1", "dead1", "n2", "dead2", "bare1"}, Limit: time.Minute})
 	for _, name := range []string{"dead1", "dead2"} {
@@ -290,6 +291,7 @@ func TestMPINodeLost(t *testing.T) {
 }
 
 func TestMPIHangs(t *testing.T) {
+	waits(t)
 	mpiNodes(t)
 	f := collect(t, &MPI{Nodes: []string{"mute1", "n1"}, Limit: 4 * time.Second})
 	if n := node(t, f, "mute1"); n.Trouble != TimedOut || f.Totals.Answered != 1 {

@@ -231,6 +231,7 @@ func TestSlurmInAllocation(t *testing.T) {
 
 // A step that hangs is ended, and what came before it is kept.
 func TestSlurmHangs(t *testing.T) {
+	waits(t)
 	slurmNodes(t, "n1|idle|all*\nhang1|idle|all*\n", "")
 	f := collect(t, &Slurm{Limit: 3 * time.Second})
 	if n := node(t, f, "hang1"); n.Trouble != TimedOut || f.Totals.Answered > 1 {
@@ -244,6 +245,7 @@ func TestSlurmHangs(t *testing.T) {
 }
 
 func TestSlurmIsNotThere(t *testing.T) {
+	waits(t)
 	dir := slurmNodes(t, "", "")
 	if f := collect(t, &Slurm{}); len(f.Nodes) != 0 {
 		t.Errorf("%+v", f.Nodes)

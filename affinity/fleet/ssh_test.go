@@ -212,6 +212,7 @@ func TestSSHBring(t *testing.T) {
 
 // A node that hangs costs its own time, and what ran there is ended.
 func TestSSHHangs(t *testing.T) {
+	waits(t)
 	dir := sshNodes(t)
 	f := collect(t, &SSH{Nodes: []string{"hang", "deaf", "real-hang"}, Limit: 2 * time.Second})
 	for _, name := range []string{"hang", "deaf", "real-hang"} {
@@ -224,6 +225,7 @@ func TestSSHHangs(t *testing.T) {
 
 // The same where the binary was brought: its folder goes with it.
 func TestSSHHangsWithBinary(t *testing.T) {
+	waits(t)
 	dir := sshNodes(t)
 	collect(t, &SSH{Nodes: []string{"real-hang"}, Limit: 5 * time.Second, Bring: BringAlways})
 	gone(t, filepath.Join(dir, "pid"))
